@@ -1,0 +1,50 @@
+# One line a target; everything runs in .venv, made by uv where it is present, by venv and pip otherwise.
+.PHONY: demo test lab pair
+unexport PYTHONDONTWRITEBYTECODE
+PYTHON := .venv/bin/python
+SOURCES := pyproject.toml constraints.txt
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+ifdef UV
+# uv does not read pip's settings: hand over the folder of wheels, where the user has set one.
+ifndef UV_FIND_LINKS
+WHEELS := $(shell python3 -m pip config get global.find-links 2>/dev/null | xargs | tr ' ' ',')
+ifneq ($(WHEELS),)
+export UV_FIND_LINKS := $(WHEELS)
+endif
+endif
+INSTALL := $(UV) pip install --quiet --python $(PYTHON)
+else
+INSTALL := $(PYTHON) -m pip install --quiet
+endif
+
+demo: .venv/installed-demo  ## restore the embedded photos, execute the notebooks, write tables and pages
+	$(PYTHON) -m benchmarks.run --profile demo
+
+test: .venv/installed-dev  ## what continuous integration runs
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m benchmarks.pair --check
+	$(PYTHON) -m benchmarks.run --profile smoke
+	$(PYTHON) -m pytest
+
+lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks
+	$(PYTHON) -m jupyterlab notebooks/00_map.ipynb
+
+pair: .venv/installed-demo  ## write notebooks/*.ipynb anew from notebooks/*.py
+	$(PYTHON) -m benchmarks.pair
+
+.venv/installed-demo: $(SOURCES) | $(PYTHON)
+	$(INSTALL) -c constraints.txt -e '.[notebooks,train]'
+	@touch $@
+
+.venv/installed-dev: $(SOURCES) | $(PYTHON)
+	$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(PYTHON):
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python 3.11 .venv
+else
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unires needs Python 3.11 or newer")'
+	python3 -m venv .venv
+endif

@@ -1,0 +1,107 @@
+"""Which autoencoder should the small model stand on? Train a few briefly, at the same number of steps.
+
+python -m benchmarks.autoencoder_trials --photos DIR [--steps 400]
+
+Writes one row a candidate to results/training/autoencoder.jsonl: reconstruction PSNR and LPIPS on textured
+held-out crops, and the seconds that one restored 256-pixel photo costs on this machine.
+"""
+
+import argparse
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from unires.config import DEMO, Config, Stage
+from unires.data import Photos, evaluation_crops
+from unires.metrics import measure
+from unires.models.ldm import LDM
+from unires.models.store import write_beside
+from unires.train import train_vae
+
+WIDE, NARROW = (24, 48, 96), (16, 32, 64)
+CANDIDATES = {  # name: (encoder widths, decoder widths, latent channels)
+    "f4 c4": (NARROW, NARROW, 4),
+    "f4 c8": (NARROW, NARROW, 8),
+    "f4 c16": (NARROW, NARROW, 16),
+    "f4 c16, wide decoder": (NARROW, WIDE, 16),
+    "f8 c16": ((*NARROW, 96), (*NARROW, 96), 16),
+    "f8 c64": ((*NARROW, 96), (*NARROW, 96), 64),
+}
+
+
+def candidate(name: str, steps: int) -> Config:
+    """The demo config with another autoencoder and `steps` training steps."""
+    encoder, decoder, channels = CANDIDATES[name]
+    vae = replace(DEMO.vae, encoder_channels=encoder, decoder_channels=decoder, latent_channels=channels)
+    return replace(DEMO, vae=vae, train_vae=replace(DEMO.train_vae, stages=(Stage(64, 8, steps),)))
+
+
+def seconds_per_photo(config: Config, vae: nnx.Module, size: int = 256) -> float:
+    """Encode, one UNet call a sampling step, decode: the median of three runs after a warm-up."""
+    model = LDM(config, nnx.Rngs(0))
+    model.vae = vae
+    context = jnp.zeros((1, config.text.tokens, config.text.width))
+
+    @jax.jit
+    def restore(x):
+        z_lq = model.vae.encode(x)
+        z = jax.lax.fori_loop(
+            0, config.sample.steps, lambda i, z: model.unet(z, z_lq, jnp.full(1, i), context), jnp.zeros_like(z_lq)
+        )
+        return model.vae.decode(z)
+
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        restore(jnp.full((1, size, size, 3), 0.5)).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:]))
+
+
+def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
+    """One row: train, reconstruct the held-out crops, measure."""
+    config = candidate(name, steps)
+    vae = train_vae(config, photos, out / re.sub(r"\W+", "_", name))
+    rebuild = jax.jit(lambda x: jnp.clip(vae.decode(vae.encode(x)), 0, 1))
+    values = {"psnr": [], "lpips": []}
+    for _, x in evaluation_crops(8, 256):
+        x_hat = np.asarray(rebuild(x[None])[0])
+        for metric, found in values.items():
+            found.append(measure(metric, x_hat, x))
+    return {
+        "candidate": name,
+        "factor": config.vae.factor,
+        "channels": config.vae.latent_channels,
+        "steps": steps,
+        "seed": 0,
+        "device": jax.devices()[0].device_kind,
+        "photos": photos.manifest,
+        "psnr": [round(v, 3) for v in values["psnr"]],
+        "lpips": [round(v, 4) for v in values["lpips"]],
+        "seconds_per_photo": round(seconds_per_photo(config, vae), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--work", type=Path, default=Path("results/runs/autoencoder_trials"))
+    arguments = parser.parse_args()
+    photos = Photos.read(arguments.photos, least=128)
+    rows = [trial(name, photos, arguments.steps, arguments.work) for name in tqdm(CANDIDATES, desc="trials")]
+    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    write_beside(Path("results/training/autoencoder.jsonl"), text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Every setting of every size, as data: `PROFILES["smoke" | "demo" | "paper"]`.
+
+One UNet, one autoencoder and one text encoder serve all sizes; a profile only changes the numbers below.
+"""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """KL autoencoder. The downsampling factor is 2 ** (len(encoder_channels) - 1)."""
+
+    encoder_channels: tuple[int, ...]
+    decoder_channels: tuple[int, ...]
+    latent_channels: int
+    encoder_blocks: int = 1
+    decoder_blocks: int = 1
+    mid_attention: bool = False
+    groups: int = 8
+    scale: float | None = None  # None: per-channel mean and scale are measured after training
+
+    @property
+    def factor(self) -> int:
+        return 2 ** (len(self.encoder_channels) - 1)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder (a transformer); its tokens go to the UNet's cross-attention."""
+
+    vocabulary: int
+    tokens: int
+    width: int
+    layers: int
+    heads: int
+    tokenizer: str = "hash"  # "hash": words hashed to ids; "openclip": the paper size's vocabulary
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Denoising UNet. Input: noisy latent and LQ latent, concatenated (2 x latent channels)."""
+
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]  # a transformer block after each residual block of that level
+    blocks: int  # residual blocks a level on the way down; one more on the way up
+    head_dim: int
+    groups: int = 32
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The forward process: scaled-linear betas, as in Stable Diffusion."""
+
+    steps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    prediction: str = "eps"  # or "v"
+    zero_terminal_snr: bool = False  # needs "v"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training at one crop size."""
+
+    crop: int
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation of one network (AdamW, linear warm-up, cosine decay to a tenth)."""
+
+    stages: tuple[Stage, ...]
+    learning_rate: float
+    warmup: int = 200
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    save_every: int = 500
+    decay: bool = True  # False: constant rate after the warm-up
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class VAELoss:
+    """Weights of the autoencoder's loss terms."""
+
+    gradient: float = 1.0
+    kl: float = 1e-6
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Deterministic DDIM sampling and tiling."""
+
+    steps: int
+    spacing: str  # "trailing" or "leading"
+    tile: int  # pixels
+    overlap: int  # pixels
+    colour: str = "adain"  # or "wavelet", "none"
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What the notebooks restore and how long they train."""
+
+    crop: int
+    crops: int  # a test set
+    sets: tuple[str, ...]
+    lesson_steps: int  # of the short live training in notebook 30
+    seed: int = 2025
+
+
+@dataclass(frozen=True)
+class Config:
+    """One size of the whole method."""
+
+    name: str
+    vae: VAEConfig
+    unet: UNetConfig
+    text: TextConfig
+    schedule: ScheduleConfig
+    train_vae: TrainConfig
+    train: TrainConfig
+    sample: SampleConfig
+    evaluation: EvaluationConfig
+    vae_loss: VAELoss = field(default_factory=VAELoss)
+    drop_image: float = 0.1
+    drop_text: float = 0.1
+    checkpoint: str | None = None  # name under unires/weights; None: seeded random weights
+
+
+SETS = ("SR", "MD", "DD", "DN", "complex")
+
+DEMO = Config(
+    name="demo",
+    vae=VAEConfig(encoder_channels=(16, 32, 64), decoder_channels=(24, 48, 96), latent_channels=16),
+    unet=UNetConfig(channels=(64, 128, 192), attention=(False, True, True), blocks=1, head_dim=32, groups=16),
+    text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
+    schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
+    train_vae=TrainConfig(stages=(Stage(64, 16, 12_000),), learning_rate=1e-3),
+    train=TrainConfig(stages=(Stage(64, 32, 4_000), Stage(128, 8, 1_000)), learning_rate=6e-4),
+    sample=SampleConfig(steps=8, spacing="trailing", tile=320, overlap=64),
+    evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
+    checkpoint="demo",
+)
+
+SMOKE = replace(
+    DEMO,
+    name="smoke",
+    vae=VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8), latent_channels=4, groups=4),
+    unet=UNetConfig(channels=(16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4),
+    text=TextConfig(vocabulary=64, tokens=8, width=16, layers=1, heads=2),
+    train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),
+    train=TrainConfig(stages=(Stage(32, 4, 8), Stage(64, 2, 4)), learning_rate=1e-3, warmup=2, save_every=4),
+    sample=SampleConfig(steps=2, spacing="trailing", tile=64, overlap=16),
+    evaluation=EvaluationConfig(crop=64, crops=2, sets=("SR", "complex"), lesson_steps=4),
+    checkpoint=None,
+)
+
+# Sizes of the public 865M model; sampling steps, EMA and schedule of the rate are our choice (not in the paper).
+PAPER = Config(
+    name="paper",
+    vae=VAEConfig(
+        encoder_channels=(128, 256, 512, 512),
+        decoder_channels=(128, 256, 512, 512),
+        latent_channels=4,
+        encoder_blocks=2,
+        decoder_blocks=3,
+        mid_attention=True,
+        groups=32,
+        scale=0.18215,
+    ),
+    unet=UNetConfig(
+        channels=(320, 640, 1280, 1280), attention=(True, True, True, False), blocks=2, head_dim=64, groups=32
+    ),
+    text=TextConfig(vocabulary=49_408, tokens=77, width=1024, layers=23, heads=16, tokenizer="openclip"),
+    schedule=ScheduleConfig(),
+    train_vae=TrainConfig(stages=(), learning_rate=0.0),  # the autoencoder comes with the public model
+    train=TrainConfig(stages=(Stage(512, 256, 200_000),), learning_rate=8e-5, ema=0.9999, decay=False),
+    sample=SampleConfig(steps=50, spacing="leading", tile=512, overlap=64),
+    evaluation=EvaluationConfig(crop=512, crops=160, sets=("DiversePhotos-x1",), lesson_steps=0),
+    checkpoint="paper",
+)
+
+PROFILES = {config.name: config for config in (SMOKE, DEMO, PAPER)}
+
+
+def profile(name: str) -> Config:
+    """The settings of one profile.
+
+    Raises: ValueError naming the known profiles.  Test: test_config.py::test_unknown_profile_is_refused
+    """
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,237 @@
+"""Photos in: training folders with their hashes, held-out photos, evaluation crops, training batches."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unires.config import Config, Stage, TrainConfig
+from unires.degrade import degrade
+from unires.photo import PhotoError, read_photo
+from unires.shapes import Photo
+from unires.tasks import TASKS
+
+LONG_SIDE = 1600  # larger training photos are halved: sharper at the pixel, and they fit in memory
+MARGIN = 16  # pixels around a training crop that the flaws may draw on
+
+# Colour photos that ship inside scikit-image and scikit-learn. Held out: never trained on.
+HELD_OUT = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "chelsea": ("skimage", "data/chelsea.png"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+}
+MIXTURES = ("SR+DN", "MD+DN", "SR+MD", "DD+DN", "SR+DD+DN", "MD+DD", "SR+MD+DN", "DD+MD+DN")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One evaluation pair: what is restored (y), what it should be (x), and how it was flawed."""
+
+    set: str
+    image: str
+    x: Photo
+    y: Photo
+    recipe: dict
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def held_out_paths() -> dict[str, Path]:
+    """Where the held-out photos lie in this environment.
+
+    Raises: PhotoError if scikit-image or scikit-learn is not installed.
+    Test: test_data.py::test_held_out_photos_are_not_for_training
+    """
+    paths = {}
+    for name, (package, inside) in HELD_OUT.items():
+        spec = find_spec(package)
+        if spec is None:
+            raise PhotoError(f"the held-out photo {name} ships in {package}: install unires[metrics]")
+        paths[name] = Path(spec.submodule_search_locations[0]) / inside
+    return paths
+
+
+def texture(photo: Photo) -> float:
+    """Mean gradient magnitude of the luminance: how much there is to restore."""
+    grey = np.asarray(photo).mean(-1)
+    return float(np.hypot(*np.gradient(grey)).mean())
+
+
+@lru_cache
+def evaluation_crops(count: int, size: int) -> tuple[tuple[str, Photo], ...]:
+    """The most textured crops of the held-out photos, best photo first, at most two from one photo.
+
+    Crops lie on a grid without overlap, so that the choice is a rule and not a taste.
+    Range: photos in [0, 1].
+    Test: test_data.py::test_evaluation_crops_follow_the_rule
+    """
+    found = []
+    for name, path in held_out_paths().items():
+        photo = read_photo(path)
+        crops = []
+        for top in range(0, photo.shape[0] - size + 1, size):
+            for left in range(0, photo.shape[1] - size + 1, size):
+                crop = photo[top : top + size, left : left + size]
+                crops.append((texture(crop), f"{name}-{top}-{left}", crop))
+        found += sorted(crops, key=lambda c: (-c[0], c[1]))[:2]
+    found.sort(key=lambda c: (-c[0], c[1]))
+    if len(found) < count:
+        raise ValueError(f"only {len(found)} crops of {size} pixels in the held-out photos, {count} asked for")
+    return tuple((name, crop) for _, name, crop in found[:count])
+
+
+def evaluation_set(name: str, config: Config) -> list[Item]:
+    """Held-out crops flawed by one task ("SR", "MD", "DD", "DN") or by two to three of them ("complex").
+
+    Each crop has its own seed and its own mixture; the strength is fixed at 0.6 for one flaw and 0.45 in
+    mixtures, so that a set is a set and not a lottery.
+    Paper: the isolated and complex settings of Tables 2-6, on photos of our own.
+    Raises: ValueError for an unknown set.
+    Test: test_data.py::test_evaluation_sets_are_reproducible
+    """
+    known = (*(task.name for task in TASKS), "complex")
+    if name not in known:
+        raise ValueError(f"unknown set {name!r}: choose one of {', '.join(known)}")
+    evaluation, items = config.evaluation, []
+    for i, (image, x) in enumerate(evaluation_crops(evaluation.crops, evaluation.crop)):
+        rng = np.random.default_rng([evaluation.seed, known.index(name), i])
+        tasks = MIXTURES[i % len(MIXTURES)] if name == "complex" else name
+        y, recipe = degrade(tasks, x, rng, 0.45 if name == "complex" else 0.6)
+        items.append(Item(name, image, x, y, recipe))
+    return items
+
+
+def evaluation_hash(config: Config) -> str:
+    """One sha256 over every evaluation pair: a changed flaw or photo changes it.
+
+    Test: test_data.py::test_evaluation_sets_are_reproducible
+    """
+    digest = hashlib.sha256()
+    for name in config.evaluation.sets:
+        for item in evaluation_set(name, config):
+            digest.update(np.round(item.x * 255).astype(np.uint8).tobytes())
+            digest.update(np.round(item.y * 255).astype(np.uint8).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A folder of sharp photos, decoded: 8-bit arrays, and a hash of all files."""
+
+    names: tuple[str, ...]
+    arrays: tuple[np.ndarray, ...]
+    manifest: str  # sha256 over the files' own sha256, sorted
+
+    @classmethod
+    def read(cls, folder: Path, least: int) -> "Photos":
+        """Decode a folder; photos smaller than `least` pixels and held-out photos are not used.
+
+        Raises: PhotoError if the folder holds no usable photo or one of the held-out photos.
+        Test: test_data.py::test_held_out_photos_are_not_for_training
+        """
+        files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        held_out = {sha256(p): name for name, p in held_out_paths().items() if p.is_file()}
+        names, arrays, hashes = [], [], []
+        for path in tqdm(files, desc="decode photos", unit="photo"):
+            digest = sha256(path)
+            if digest in held_out:
+                raise PhotoError(f"{path} is the held-out photo {held_out[digest]}: remove it from the training folder")
+            photo = read_photo(path)
+            if max(photo.shape[:2]) > LONG_SIDE:
+                photo = halve(photo)
+            if min(photo.shape[:2]) >= least:
+                names.append(path.name)
+                arrays.append(np.round(photo * 255).astype(np.uint8))
+                hashes.append(digest)
+        if not arrays:
+            raise PhotoError(f"{folder} holds no JPEG or PNG photo of at least {least} pixels a side")
+        manifest = hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+        return cls(tuple(names), tuple(arrays), manifest)
+
+
+def halve(photo: Photo) -> Photo:
+    """Reduce by 2, averaging."""
+    h, w = photo.shape[0] // 2 * 2, photo.shape[1] // 2 * 2
+    return photo[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3), dtype=np.float32)
+
+
+def draw_crop(photos: Photos, size: int, rng: np.random.Generator) -> Photo:
+    """A random sharp crop: of two candidates the busier one; sometimes halved, sometimes mirrored.
+
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    """
+    best = None
+    for _ in range(2):
+        array = photos.arrays[rng.integers(len(photos.arrays))]
+        twice = min(array.shape[:2]) >= 2 * size and rng.random() < 0.5
+        span = 2 * size if twice else size
+        top, left = (int(rng.integers(s - span + 1)) for s in array.shape[:2])
+        crop = array[top : top + span, left : left + span].astype(np.float32) / 255
+        crop = halve(crop) if twice else crop
+        if best is None or texture(crop) > texture(best):
+            best = crop
+    return np.ascontiguousarray(best[:, ::-1] if rng.random() < 0.5 else best)
+
+
+def photo_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, np.ndarray]:
+    """Sharp crops for the autoencoder, a pure function of (seed, step)."""
+    rng = np.random.default_rng([seed, step, 0])
+    return {"x": np.stack([draw_crop(photos, stage.crop, rng) for _ in range(stage.batch)])}
+
+
+def pair_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, np.ndarray]:
+    """Sharp and flawed crops with the task of each, a pure function of (seed, step).
+
+    Paper: multi-task training with the tasks' probabilities (section 3).
+    Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    """
+    rng = np.random.default_rng([seed, step, 1])
+    tasks = rng.choice(len(TASKS), stage.batch, p=[task.probability for task in TASKS])
+    xs, ys = [], []
+    for task in tasks:
+        x = draw_crop(photos, stage.crop + 2 * MARGIN, rng)
+        y, _ = degrade(TASKS[task].name, x, rng)
+        xs.append(x[MARGIN:-MARGIN, MARGIN:-MARGIN])
+        ys.append(y[MARGIN:-MARGIN, MARGIN:-MARGIN])
+    return {"x": np.stack(xs), "y": np.stack(ys), "task": tasks.astype(np.int32)}
+
+
+def stage_at(config: TrainConfig, step: int) -> Stage:
+    """Which stage a training step belongs to."""
+    for stage in config.stages:
+        if step < stage.steps:
+            return stage
+        step -= stage.steps
+    raise ValueError("step lies after the last stage")
+
+
+def batches(make, photos: Photos, config: TrainConfig, seed: int, start: int, ahead: int = 4) -> Iterator[dict]:
+    """Batches from step `start` to the end, made in a background thread a few steps ahead."""
+    with ThreadPoolExecutor(1) as pool:
+        queue = [
+            pool.submit(make, photos, stage_at(config, s), seed, s)
+            for s in range(start, min(start + ahead, config.steps))
+        ]
+        for step in range(start, config.steps):
+            if step + ahead < config.steps:
+                queue.append(pool.submit(make, photos, stage_at(config, step + ahead), seed, step + ahead))
+            yield queue.pop(0).result()
+
+
+def recipe_text(recipe: dict) -> str:
+    """A recipe as one line of JSON, for captions and rows."""
+    return json.dumps(recipe, sort_keys=True)

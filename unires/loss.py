@@ -1,0 +1,63 @@
+"""The two training objectives: the autoencoder's and the diffusion model's (Eq. 1)."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from unires.config import Config, VAELoss
+from unires.models.ldm import LDM
+from unires.models.vae import VAE
+from unires.schedule import Schedule, add_noise, target
+from unires.shapes import Photos
+from unires.tasks import TASKS
+
+
+def gradients(x: Photos) -> tuple[Array, Array]:
+    """Differences to the right and to the pixel below."""
+    return x[:, :, 1:] - x[:, :, :-1], x[:, 1:] - x[:, :-1]
+
+
+def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss) -> tuple[Array, dict]:
+    """L1 of pixels and of gradients, and the KL term that keeps latents near a standard normal.
+
+    Paper: the first stage is inherited there; this objective is our choice.
+    Shapes: batch["x"] [b h w 3].
+    Test: test_loss.py::test_vae_loss_against_numpy
+    """
+    x = batch["x"]
+    mean, log_variance = vae.posterior(x)
+    z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+    x_hat = (vae.decoder(z) + 1) / 2
+    pixel = jnp.abs(x_hat - x).mean()
+    gradient = sum(jnp.abs(a - b).mean() for a, b in zip(gradients(x_hat), gradients(x), strict=True))
+    kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean()
+    mse = ((x_hat - x) ** 2).mean()
+    return pixel + weights.gradient * gradient + weights.kl * kl, {"pixel": pixel, "kl": kl, "psnr": -10 * jnp.log10(mse)}
+
+
+def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Schedule) -> tuple[Array, dict]:
+    """|| eps - eps_theta(z_t, z_LQ, s) ||^2 over random t, eps and tasks (or the same on v).
+
+    The image condition (z_LQ) and the text are each dropped with their own probability; no text is what the
+    blind expert is trained on. The autoencoder gets no gradient.
+    Paper: Eq. 1 and section 3.
+    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks, n], row 0 the empty prompt.
+    Test: test_loss.py::test_perfect_prediction_has_no_loss
+    """
+    b = batch["x"].shape[0]
+    k_t, k_eps, k_image, k_text = jax.random.split(key, 4)
+    latents = jax.lax.stop_gradient(model.vae.encode(jnp.concatenate([batch["x"], batch["y"]])))
+    z_0, z_lq = latents[:b], latents[b:]
+    keep = jax.random.bernoulli(k_image, 1 - config.drop_image, (b, 1, 1, 1))
+    prompt = jnp.where(jax.random.bernoulli(k_text, config.drop_text, (b,)), 0, 1 + batch["task"])
+    context = model.text(batch["ids"])[prompt]
+    t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
+    alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
+    eps = jax.random.normal(k_eps, z_0.shape)
+    output = model.unet(add_noise(z_0, eps, alpha, sigma), z_lq * keep, t, context)
+    error = ((output - target(z_0, eps, alpha, sigma, schedule.config.prediction)) ** 2).mean((1, 2, 3))
+    per_task = {}
+    for i, task in enumerate(TASKS):
+        mine = batch["task"] == i
+        per_task[task.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
+    return error.mean(), per_task

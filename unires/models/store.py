@@ -1,0 +1,135 @@
+"""Checkpoints on disk: one safetensors file of weights and one JSON file that tells its story."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.flax import save
+
+from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
+from unires.models.ldm import LDM, take_apart
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+STATISTICS = ("vae.shift", "vae.scale")
+PARTS = {"vae": VAEConfig, "unet": UNetConfig, "text": TextConfig, "schedule": ScheduleConfig}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another model; the message names the file and the cure."""
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half-written: beside its place first, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(data)
+    os.replace(beside, path)
+
+
+def save_checkpoint(path: Path, arrays: dict[str, jnp.ndarray], config: Config, story: dict) -> dict:
+    """Write weights in bfloat16 (statistics stay float32) and their story with the file's sha256 beside them.
+
+    Raises: CheckpointError if an array holds a number that is not finite.
+    Test: test_store.py::test_round_trip
+    """
+    kept = {}
+    for name, array in sorted(arrays.items()):
+        if not bool(jnp.isfinite(array).all()):
+            raise CheckpointError(f"{name} holds numbers that are not finite: the training diverged, not saved")
+        kept[name] = array.astype(jnp.float32 if name.endswith(STATISTICS) else jnp.bfloat16)
+    data = save(kept)
+    story = {
+        "config": {part: dataclasses.asdict(getattr(config, part)) for part in PARTS},
+        **story,
+        "parameters": int(sum(a.size for a in kept.values())),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write_beside(path, data)
+    write_beside(path.with_suffix(".json"), (json.dumps(story, indent=1, sort_keys=True) + "\n").encode())
+    return story
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The safetensors file of a shipped checkpoint's name, or the path itself."""
+    path = Path(name)
+    if path.suffix in (".ckpt", ".bin", ".pt", ".pth", ".pkl"):
+        raise CheckpointError(f"{path} is a pickle and is not loaded: convert it to safetensors first")
+    if path.suffix != ".safetensors":
+        path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
+        raise CheckpointError(f"checkpoint {path.name} not found: shipped are {shipped}; or give a .safetensors path")
+    return path
+
+
+def read_story(path: Path) -> dict:
+    """The JSON beside a checkpoint."""
+    story = path.with_suffix(".json")
+    if not story.is_file():
+        raise CheckpointError(f"{story.name} is missing beside {path.name}: it holds the model's config and hash")
+    try:
+        return json.loads(story.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{story.name} is not valid JSON ({error}): fetch the checkpoint again") from error
+
+
+def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict]:
+    """Read a checkpoint as float32: the model, the config with the checkpoint's own sizes, and its story.
+
+    Raises: CheckpointError for a missing file, a wrong hash, a pickle, or arrays that do not fit the config.
+    Test: test_store.py::test_round_trip
+    """
+    path = find_checkpoint(name)
+    story = read_story(path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != story.get("sha256"):
+        raise CheckpointError(
+            f"{path.name} has sha256 {found[:12]}..., its JSON says {str(story.get('sha256'))[:12]}...: "
+            "the file is damaged or is another one; fetch it again"
+        )
+    config = dataclasses.replace(
+        config, **{part: kind(**_tuples(story["config"][part])) for part, kind in PARTS.items()}
+    )
+    wanted, rebuild = take_apart(LDM.abstract(config))
+    try:
+        with safe_open(path, framework="flax") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path.name} is not a safetensors file ({error}): fetch it again") from error
+    missing, unexpected = sorted(wanted.keys() - arrays.keys()), sorted(arrays.keys() - wanted.keys())
+    other = sorted(n for n in wanted.keys() & arrays.keys() if wanted[n].shape != arrays[n].shape)
+    if missing or unexpected or other:
+        raise CheckpointError(
+            f"{path.name} does not fit its config: missing {missing[:3]}, unexpected {unexpected[:3]}, "
+            f"of another shape {other[:3]}"
+        )
+    return rebuild({name: array.astype(jnp.float32) for name, array in arrays.items()}), config, story
+
+
+def random_model(config: Config, seed: int = 0) -> LDM:
+    """Seeded weights with nothing zero, for profiles that ship no checkpoint (their pictures are noise).
+
+    Test: test_models.py::test_random_model_is_seeded
+    """
+    arrays, rebuild = take_apart(LDM(config, nnx.Rngs(seed)))
+    rng = np.random.default_rng(seed)
+    learned = {n: a for n, a in arrays.items() if not n.endswith(STATISTICS)}
+    noisy = {n: a + 0.02 * rng.standard_normal(a.shape, np.float32) for n, a in sorted(learned.items())}
+    return rebuild(arrays | noisy)
+
+
+def load_model(config: Config) -> tuple[LDM, Config, dict]:
+    """A profile's model: its shipped checkpoint, or seeded random weights where it names none."""
+    if config.checkpoint is None:
+        return random_model(config), config, {"sha256": None, "photos": "none: random weights"}
+    return load_checkpoint(config.checkpoint, config)
+
+
+def _tuples(fields: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}

@@ -1,0 +1,120 @@
+"""The KL autoencoder: photos in [0, 1] to normalised latents and back."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from unires.config import VAEConfig
+from unires.models.blocks import Attention, ResBlock, Upsample, conv
+from unires.shapes import Latent, Photos
+
+EPS = 1e-6  # of every GroupNorm here
+
+
+class Middle(nnx.Module):
+    """Two residual blocks at the coarsest level, with attention between them if the config says so."""
+
+    def __init__(self, channels: int, config: VAEConfig, rngs: nnx.Rngs):
+        self.block1 = ResBlock(channels, channels, config.groups, rngs, eps=EPS)
+        self.norm = nnx.GroupNorm(channels, config.groups, epsilon=EPS, rngs=rngs) if config.mid_attention else None
+        self.attention = Attention(channels, channels, 1, rngs, qkv_bias=True) if config.mid_attention else None
+        self.block2 = ResBlock(channels, channels, config.groups, rngs, eps=EPS)
+
+    def __call__(self, h: Latent) -> Latent:
+        h = self.block1(h)
+        if self.attention is not None:
+            b, height, width, c = h.shape
+            h = h + self.attention(self.norm(h).reshape(b, height * width, c)).reshape(h.shape)
+        return self.block2(h)
+
+
+class Encoder(nnx.Module):
+    """Photo to the mean and log-variance of its latent."""
+
+    def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
+        channels = config.encoder_channels
+        self.conv_in = conv(3, channels[0], 3, rngs)
+        self.levels = nnx.List()
+        self.downs = nnx.List()
+        for i, c in enumerate(channels):
+            width = channels[max(i - 1, 0)]
+            sizes = [width] + [c] * (config.encoder_blocks - 1)
+            self.levels.append(nnx.List([ResBlock(s, c, config.groups, rngs, eps=EPS) for s in sizes]))
+            if i < len(channels) - 1:  # padding on the right and below only
+                self.downs.append(conv(c, c, 3, rngs, stride=2, padding=[(0, 1), (0, 1)]))
+        self.middle = Middle(channels[-1], config, rngs)
+        self.norm = nnx.GroupNorm(channels[-1], config.groups, epsilon=EPS, rngs=rngs)
+        self.conv_out = conv(channels[-1], 2 * config.latent_channels, 3, rngs)
+        self.quant = conv(2 * config.latent_channels, 2 * config.latent_channels, 1, rngs)
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        h = self.conv_in(x)
+        for i, level in enumerate(self.levels):
+            for block in level:
+                h = block(h)
+            if i < len(self.downs):
+                h = self.downs[i](h)
+        h = self.conv_out(nnx.silu(self.norm(self.middle(h))))
+        mean, log_variance = jnp.split(self.quant(h), 2, axis=-1)
+        return mean, jnp.clip(log_variance, -30.0, 20.0)
+
+
+class Decoder(nnx.Module):
+    """Latent to photo."""
+
+    def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
+        channels = config.decoder_channels[::-1]
+        self.quant = conv(config.latent_channels, config.latent_channels, 1, rngs)
+        self.conv_in = conv(config.latent_channels, channels[0], 3, rngs)
+        self.middle = Middle(channels[0], config, rngs)
+        self.levels = nnx.List()
+        self.ups = nnx.List()
+        for i, c in enumerate(channels):
+            width = channels[max(i - 1, 0)]
+            sizes = [width] + [c] * (config.decoder_blocks - 1)
+            self.levels.append(nnx.List([ResBlock(s, c, config.groups, rngs, eps=EPS) for s in sizes]))
+            if i < len(channels) - 1:
+                self.ups.append(Upsample(c, rngs))
+        self.norm = nnx.GroupNorm(channels[-1], config.groups, epsilon=EPS, rngs=rngs)
+        self.conv_out = conv(channels[-1], 3, 3, rngs)
+
+    def __call__(self, z: Array) -> Array:
+        h = self.middle(self.conv_in(self.quant(z)))
+        for i, level in enumerate(self.levels):
+            for block in level:
+                h = block(h)
+            if i < len(self.ups):
+                h = self.ups[i](h)
+        return self.conv_out(nnx.silu(self.norm(h)))
+
+
+class Statistic(nnx.Variable):
+    """Measured once after training, not learned."""
+
+
+class VAE(nnx.Module):
+    """Autoencoder with latents normalised to zero mean and unit scale a channel.
+
+    Paper: the latent diffusion model's first stage (section 3); widths are our choice below the paper's size.
+    Test: test_models.py::test_vae_shapes_and_normalisation
+    """
+
+    def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
+        self.factor = config.factor
+        self.encoder = Encoder(config, rngs)
+        self.decoder = Decoder(config, rngs)
+        scale = 1.0 if config.scale is None else config.scale
+        self.shift = Statistic(jnp.zeros(config.latent_channels))
+        self.scale = Statistic(jnp.full(config.latent_channels, scale))
+
+    def posterior(self, x: Photos) -> tuple[Latent, Latent]:
+        """Mean and log-variance of the latent, before normalisation (training the autoencoder)."""
+        return self.encoder(2 * x - 1)
+
+    def encode(self, x: Photos) -> Latent:
+        """Normalised latent (the posterior's mean). Sides must be multiples of the factor."""
+        return (self.posterior(x)[0] - self.shift[...]) * self.scale[...]
+
+    def decode(self, z: Latent) -> Photos:
+        """Photo from a normalised latent; not clipped."""
+        return (self.decoder(z / self.scale[...] + self.shift[...]) + 1) / 2

@@ -1,0 +1,86 @@
+"""The forward process: how much signal and noise a latent holds at time t.
+
+z_t = alpha_t z_0 + sigma_t eps, with alpha_t^2 + sigma_t^2 = 1.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from unires.config import ScheduleConfig
+from unires.shapes import Latent
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """alpha_t and sigma_t for t = 0 .. T-1, and the time grid of a sampler.
+
+    Paper: DDPM's forward process (Eq. 1's noise); betas as in Stable Diffusion.
+    Raises: ValueError if zero terminal SNR is asked for with eps prediction (z_T would hold no signal to
+    divide by).
+    Test: test_schedule.py::test_alphas_match_the_product_of_betas
+    """
+
+    config: ScheduleConfig
+    alpha: np.ndarray  # [T]
+    sigma: np.ndarray  # [T]
+
+    @classmethod
+    def make(cls, config: ScheduleConfig) -> "Schedule":
+        if config.prediction not in ("eps", "v"):
+            raise ValueError(f"prediction must be 'eps' or 'v', not {config.prediction!r}")
+        if config.zero_terminal_snr and config.prediction == "eps":
+            raise ValueError("zero terminal SNR needs v prediction: at t = T eps says nothing about z_0")
+        betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps, dtype=np.float64) ** 2
+        alpha = np.sqrt(np.cumprod(1 - betas))
+        if config.zero_terminal_snr:  # shift and scale so that the last alpha is 0 and the first is kept
+            alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+        return cls(config, alpha.astype(np.float32), np.sqrt(1 - alpha**2).astype(np.float32))
+
+    def grid(self, steps: int, spacing: str) -> Int[np.ndarray, "s"]:  # noqa: F821
+        """Times of a sampler with `steps` steps, from noisy to clean.
+
+        "trailing" ends at T-1, so the first step starts from the noisiest latent the model was trained on;
+        "leading" is Stable Diffusion's own, with its offset of 1.
+        Test: test_schedule.py::test_time_grids
+        """
+        total = self.config.steps
+        if not 1 <= steps <= total:
+            raise ValueError(f"steps must lie in 1..{total}, not {steps}")
+        if spacing == "trailing":
+            return np.round(np.arange(total, 0, -total / steps))[:steps].astype(np.int32) - 1
+        if spacing == "leading":
+            return (np.arange(steps) * (total // steps) + 1)[::-1].clip(0, total - 1).astype(np.int32)
+        raise ValueError(f"spacing must be 'trailing' or 'leading', not {spacing!r}")
+
+
+def add_noise(z_0: Latent, eps: Latent, alpha: Float[Array, " b"], sigma: Float[Array, " b"]) -> Latent:
+    """z_t = alpha_t z_0 + sigma_t eps.
+
+    Test: test_schedule.py::test_v_eps_and_x0_are_one_thing
+    """
+    return alpha[:, None, None, None] * z_0 + sigma[:, None, None, None] * eps
+
+
+def target(z_0: Latent, eps: Latent, alpha: Float[Array, " b"], sigma: Float[Array, " b"], prediction: str) -> Latent:
+    """What the UNet is asked for: eps, or v = alpha_t eps - sigma_t z_0.
+
+    Paper: Eq. 1 for eps; v is our choice for the small model (it stays informative when steps are few).
+    Test: test_schedule.py::test_v_eps_and_x0_are_one_thing
+    """
+    if prediction == "eps":
+        return eps
+    return alpha[:, None, None, None] * eps - sigma[:, None, None, None] * z_0
+
+
+def split_prediction(z_t: Latent, output: Latent, alpha, sigma, prediction: str) -> tuple[Latent, Latent]:
+    """(z_0_hat, eps_hat) from the UNet's output at one time.
+
+    Test: test_schedule.py::test_v_eps_and_x0_are_one_thing
+    """
+    if prediction == "v":
+        return alpha * z_t - sigma * output, sigma * z_t + alpha * output
+    return (z_t - sigma * output) / jnp.maximum(alpha, 1e-6), output

@@ -1,0 +1,68 @@
+"""The experts: which prompt and which condition each one sees, and how often training draws its task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unires.shapes import Weights
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One way to ask the same UNet for a noise prediction.
+
+    `factor` reduces the LQ photo in pixel space and brings it back (DownLQ); 1 leaves it as it is.
+    """
+
+    name: str
+    prompt: str
+    factor: int = 1
+    probability: float = 0.0  # of its task in training
+
+
+BR = Expert("BR", "")  # blind restoration: no text
+SR = Expert("SR", "Super-resolution", probability=0.32)
+MD = Expert("MD", "Motion-deblur", probability=0.28)
+DD = Expert("DD", "Defocus-deblur", probability=0.18)
+DN = Expert("DN", "Denoise", probability=0.22)
+DOWNLQ = Expert("DownLQ", SR.prompt, factor=4)
+
+TASKS = (SR, MD, DD, DN)
+EXPERTS = (BR, SR, MD, DD, DN, DOWNLQ)
+NAMES = tuple(expert.name for expert in EXPERTS)
+
+
+def weights_vector(weights: dict[str, float] | Weights | None, experts: tuple[Expert, ...] = EXPERTS) -> Weights:
+    """Turn {"MD": 0.6, "DN": 0.4} into a vector in the experts' order; experts not named get 0.
+
+    None means blind restoration alone.
+    Paper: Eq. 2.  Range: dimensionless, sums to 1.
+    Raises: ValueError for an unknown expert, a weight that is no number, or a sum other than 1.
+    Test: test_equations.py::test_weights_are_checked
+    """
+    names = [expert.name for expert in experts]
+    if weights is None:
+        weights = {BR.name: 1.0}
+    if isinstance(weights, dict):
+        unknown = [name for name in weights if name not in names]
+        if unknown:
+            raise ValueError(f"unknown expert {', '.join(map(repr, unknown))}: choose from {', '.join(names)}")
+        weights = [weights.get(name, 0.0) for name in names]
+    vector = np.asarray(weights, np.float32)
+    if vector.shape != (len(names),):
+        raise ValueError(f"weights must be {len(names)} numbers, one for each of {', '.join(names)}")
+    if not np.isfinite(vector).all():
+        raise ValueError("weights must be finite numbers")
+    if abs(float(vector.sum()) - 1) > 1e-4:
+        raise ValueError(f"weights must sum to 1 (Eq. 2), these sum to {vector.sum():.4g}")
+    return vector
+
+
+def weights_dict(vector: Weights, experts: tuple[Expert, ...] = EXPERTS) -> dict[str, float]:
+    """The non-zero weights by name, rounded to 1e-4; the inverse of `weights_vector`.
+
+    Test: test_equations.py::test_weights_are_checked
+    """
+    return {
+        e.name: round(float(w), 4) for e, w in zip(experts, np.asarray(vector), strict=True) if abs(float(w)) > 1e-6
+    }

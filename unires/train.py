@@ -1,0 +1,183 @@
+"""Training: first the autoencoder, then the diffusion model on its latents. Orbax checkpoints, exact resume."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from tqdm import tqdm
+
+from unires.config import Config, TrainConfig
+from unires.data import Photos, batches, pair_batch, photo_batch
+from unires.loss import ldm_loss, vae_loss
+from unires.models.ldm import LDM, take_apart
+from unires.models.store import save_checkpoint, write_beside
+from unires.models.text import tokenize
+from unires.models.vae import VAE
+from unires.schedule import Schedule
+from unires.tasks import BR, TASKS
+
+Arrays = dict[str, jax.Array]
+
+
+def optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
+
+    Paper: learning rate 8e-5; the rest is our choice.  Test: test_train.py::test_learning_rate_schedule
+    """
+    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adamw(rate(config), weight_decay=config.weight_decay))
+
+
+def rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate at each step.
+
+    Test: test_train.py::test_learning_rate_schedule
+    """
+    warmup = min(config.warmup, config.steps)
+    end = config.learning_rate * (0.1 if config.decay else 1.0)
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), end)
+
+
+def fit(
+    loss: Callable, trained: Arrays, fixed: Arrays, feed: Callable[[int], Iterator[dict]], config: TrainConfig,
+    out: Path, seed: int, desc: str,
+) -> Arrays:
+    """Minimise `loss(trained, fixed, batch, key)`; returns the averaged (EMA) arrays.
+
+    A checkpoint is written every `config.save_every` steps and at the end; a killed run continues from the
+    last one and gives the same losses as an unbroken one, because batch and key depend on the step alone.
+    `out/loss.jsonl` holds one line a step.
+    Raises: FloatingPointError if the loss stops being finite.
+    Test: test_train.py::test_killed_run_resumes_exactly
+    """
+    from orbax.checkpoint import v1 as ocp  # extra: train
+
+    tx = optimiser(config)
+
+    @jax.jit
+    def update(state, fixed, batch, step):
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(state["trained"], fixed, batch, key)
+        updates, opt = tx.update(grads, state["opt"], state["trained"])
+        new = optax.apply_updates(state["trained"], updates)
+        decay = jnp.minimum(config.ema, (1 + step) / (10 + step))
+        ema = jax.tree.map(lambda e, n: decay * e + (1 - decay) * n, state["ema"], new)
+        return {"trained": new, "ema": ema, "opt": opt}, value, parts
+
+    state = {"trained": trained, "ema": trained, "opt": tx.init(trained)}
+    out.mkdir(parents=True, exist_ok=True)
+    keep = ocp.training.preservation_policies.LatestN(2)
+    every = ocp.training.save_decision_policies.FixedIntervalPolicy(config.save_every)
+    with ocp.training.Checkpointer((out / "checkpoints").resolve(), save_decision_policy=every, preservation_policy=keep) as saver:
+        start = 0
+        if saver.latest is not None:
+            start = saver.latest.step
+            state = saver.load(start, abstract_state=jax.tree.map(ocp.arrays.to_shape_dtype_struct, state))
+        log = out / "loss.jsonl"
+        lines = log.read_text().splitlines()[:start] if log.is_file() else []
+        write_beside(log, "".join(line + "\n" for line in lines).encode())
+        with log.open("a") as file:
+            bar = tqdm(feed(start), desc=desc, total=config.steps, initial=start, unit="step", smoothing=0.05)
+            for step, batch in enumerate(bar, start):
+                began = time.perf_counter()
+                state, value, parts = update(state, fixed, batch, step)
+                line = {"step": step, "loss": float(value), **{k: _number(v) for k, v in parts.items()}}
+                if not np.isfinite(line["loss"]):
+                    raise FloatingPointError(f"{desc}: the loss is not finite at step {step}; lower the learning rate")
+                line["seconds"] = round(time.perf_counter() - began, 4)
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                bar.set_postfix(loss=f"{line['loss']:.4f}")
+                saver.save(step + 1, state, force=step + 1 == config.steps)
+    return state["ema"]
+
+
+def _number(value) -> float | None:
+    value = float(value)
+    return value if np.isfinite(value) else None
+
+
+def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0) -> VAE:
+    """Train the autoencoder and measure its latents' mean and scale.
+
+    Test: test_train.py::test_latents_are_normalised
+    """
+    arrays, rebuild = take_apart(VAE(config.vae, nnx.Rngs(seed)))
+    names = [n for n in arrays if n not in ("shift", "scale")]
+
+    def loss(trained, fixed, batch, key):
+        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss)
+
+    def feed(start):
+        return batches(photo_batch, photos, config.train_vae, seed, start)
+
+    fixed = {n: arrays[n] for n in arrays if n not in names}
+    ema = fit(loss, {n: arrays[n] for n in names}, fixed, feed, config.train_vae, out / "vae", seed, "train vae")
+    vae = rebuild(fixed | ema)
+    stage = dataclasses.replace(config.train_vae.stages[-1], batch=64)
+    mean = np.asarray(jax.jit(lambda x: vae.posterior(x)[0])(photo_batch(photos, stage, seed + 1, 0)["x"]))
+    vae.shift[...] = jnp.asarray(mean.mean((0, 1, 2)))
+    vae.scale[...] = jnp.asarray(1 / mean.std((0, 1, 2)))
+    return vae
+
+
+def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0) -> LDM:
+    """Train UNet and text encoder on the frozen autoencoder's latents, all tasks at once.
+
+    Paper: Eq. 1; task probabilities, dropped conditions.  Test: test_train.py::test_killed_run_resumes_exactly
+    """
+    model = LDM(config, nnx.Rngs(seed))
+    model.vae = vae
+    arrays, rebuild = take_apart(model)
+    trained = {n: a for n, a in arrays.items() if not n.startswith("vae.")}
+    fixed = {n: a for n, a in arrays.items() if n.startswith("vae.")}
+    schedule = Schedule.make(config.schedule)
+    ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
+
+    def loss(trained, fixed, batch, key):
+        return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule)
+
+    def feed(start):
+        return batches(pair_batch, photos, config.train, seed, start)
+
+    return rebuild(fixed | fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm"))
+
+
+def train(config: Config, folder: Path, out: Path, seed: int = 0) -> Path:
+    """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
+
+    Test: test_train.py::test_killed_run_resumes_exactly
+    """
+    largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
+    photos = Photos.read(folder, least=2 * largest)
+    model = train_ldm(config, train_vae(config, photos, out, seed), photos, out, seed)
+    path = out / f"{config.name}.safetensors"
+    save_checkpoint(path, take_apart(model)[0], config, story(config, photos, out, seed))
+    return path
+
+
+def story(config: Config, photos: Photos, out: Path, seed: int) -> dict:
+    """What a checkpoint's JSON tells: photos, steps, device, seconds, final losses, commit."""
+    from unires.record import commit
+
+    told = {"profile": config.name, "seed": seed, "photos": {"count": len(photos.names), "manifest": photos.manifest}}
+    for part, settings in (("vae", config.train_vae), ("ldm", config.train)):
+        lines = [json.loads(line) for line in (out / part / "loss.jsonl").read_text().splitlines()]
+        last = lines[-200:]
+        told[f"train_{part}"] = {
+            **dataclasses.asdict(settings),
+            "steps": len(lines),
+            "seconds": round(sum(line["seconds"] for line in lines)),
+            "final": {
+                k: round(float(np.mean([line[k] for line in last if line[k] is not None])), 5)
+                for k in last[0] if k not in ("step", "seconds")
+            },
+        }
+    device = jax.devices()[0]
+    return told | {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__, **commit()}
