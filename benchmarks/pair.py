@@ -26,7 +26,7 @@ def read(path: Path) -> nbformat.NotebookNode:
     """A percent file as a notebook. Conversion names cells at random: here they are called c0, c1, ..."""
     notebook = jupytext.read(path)
     if path.suffix == ".py" and not any(cell.cell_type == "markdown" for cell in notebook.cells):
-        raise ValueError(f"{path.name} has no markdown cell: is it a jupytext percent file (# %% [markdown])?")
+        raise ValueError(f"{path.name} has no markdown cell (# %% [markdown]): is it a percent file?")
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"c{number}"
     notebook.metadata.setdefault("kernelspec", KERNEL)

@@ -53,9 +53,6 @@ def flawed(photo: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.float32(gaussian_filter(photo + noise, (1, 1, 0)).clip(0, 1))
 
 
-# ---- PSNR, SSIM
-
-
 @pytest.mark.parametrize("step", [1, 5, 100])
 def test_psnr_has_its_closed_form(step):
     x = np.full((4, 5, 3), 100, np.uint8)
@@ -72,7 +69,8 @@ def test_psnr_and_ssim_agree_with_scikit_image(photos):
     theirs = pytest.importorskip("skimage.metrics")
     for x in photos:
         a, b = (np.rint(np.float64(z) * 255) / 255 for z in (flawed(x), x))
-        assert measure("psnr", a, b) == pytest.approx(theirs.peak_signal_noise_ratio(b, a, data_range=1), abs=1e-4)
+        ratio = theirs.peak_signal_noise_ratio(b, a, data_range=1)
+        assert measure("psnr", a, b) == pytest.approx(ratio, abs=1e-4)
         similarity = theirs.structural_similarity(
             a, b, data_range=1, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
@@ -81,12 +79,8 @@ def test_psnr_and_ssim_agree_with_scikit_image(photos):
 
 def test_ssim_agrees_with_pyiqa(photos, pyiqa):
     theirs = pyiqa.create_metric("ssimc", device="cpu")
-    for x in photos:
-        a, b = (np.float32(np.rint(z * 255) / 255) for z in (flawed(x), x))
-        assert measure("ssim", a, b) == pytest.approx(float(theirs(to_torch(a), to_torch(b))), abs=1e-4)
-
-
-# ---- LPIPS
+    a, b = (np.float32(np.rint(z * 255) / 255) for z in (flawed(photos[0]), photos[0]))
+    assert measure("ssim", a, b) == pytest.approx(float(theirs(to_torch(a), to_torch(b))), abs=1e-4)
 
 
 def test_lpips_agrees_with_torch(photos):
@@ -106,7 +100,7 @@ def test_lpips_agrees_with_torch(photos):
             kernel = torch.from_numpy(np.array(held["kernel"]).transpose(3, 2, 0, 1).copy())
             z = max_pool2d(z, 3, 2) if layer in (1, 2) else z
             z = relu(conv2d(z, kernel, torch.from_numpy(np.array(held["bias"])), stride, padding))
-            found.append(z / z.norm(dim=1, keepdim=True))
+            found.append(z / (z.norm(dim=1, keepdim=True) + 1e-10))
         return found
 
     def distance(a, b):
@@ -132,9 +126,6 @@ def test_a_missing_lpips_package_says_what_to_install(photos, monkeypatch):
     _lpips_model.cache_clear()
 
 
-# ---- NIQE
-
-
 def test_niqe_agrees_with_pyiqa(photos, pyiqa, tmp_path):
     from scipy.io import savemat
 
@@ -158,7 +149,7 @@ def test_niqe_rises_with_severity(photos):
 
 @pytest.mark.parametrize(("shape", "left", "right"), [(2.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.3, 0.5, 2.0)])
 def test_aggd_finds_known_parameters(shape, left, right):
-    """Samples of an asymmetric generalised Gaussian: |t| / scale is Gamma(1 / shape) to the power 1 / shape."""
+    """If t follows an asymmetric generalised Gaussian, (|t| / scale)^shape follows Gamma(1 / shape)."""
     rng = np.random.default_rng(0)
     size = rng.gamma(1 / shape, size=(1, 400, 500)) ** (1 / shape)
     samples = np.where(rng.random(size.shape) < left / (left + right), -left * size, right * size)
@@ -176,8 +167,8 @@ def test_halving_is_the_antialiased_bicubic_of_pillow():
     np.testing.assert_allclose(ours[3:-3, 3:-3], theirs[3:-3, 3:-3], atol=1e-3)
 
 
-def test_prior_is_the_mean_and_covariance_of_sharp_blocks(photos):
-    """One block of each photo is sharpest by far: with the threshold it alone is taken."""
+def test_prior_is_the_mean_and_covariance_of_sharp_blocks():
+    """Each photo has a sharp block and a blurred one: only the sharp one is taken."""
     rng, whole, blurred = np.random.default_rng(0), [], []
     for _ in range(40):
         block = rng.uniform(0.2, 0.8, (96, 96, 3))
@@ -196,9 +187,9 @@ def test_prior_is_the_mean_and_covariance_of_sharp_blocks(photos):
 
 def test_flat_blocks_count_for_nothing(photos):
     textured = photos[0][:192, :192]
-    sky = np.concatenate([textured, np.ones_like(textured)], axis=1)  # its two right columns are white
+    sky = np.concatenate([textured, np.ones_like(textured)], axis=1)  # two of four block columns are white
     rows, _ = features(grey(sky))
-    assert np.isfinite(rows).all(1).tolist() == [True, True, True, False] * 2
+    assert np.isfinite(rows).all(1).tolist() == [True, True, False, False] * 2
     assert math.isfinite(measure("niqe", sky))
     with pytest.raises(ValueError, match="texture"):
         measure("niqe", np.full((192, 192, 3), 0.5))
@@ -226,7 +217,7 @@ def test_the_shipped_prior_matches_its_story():
     assert np.linalg.eigvalsh(prior.covariance).min() > 0
 
 
-def test_fit_niqe_writes_prior_and_story(photos, tmp_path, capsys):
+def test_fit_niqe_writes_prior_and_story(tmp_path, capsys):
     pictures, out = tmp_path / "photos", tmp_path / "niqe.npz"
     pictures.mkdir()
     with pytest.raises(SystemExit, match="no photos"):
@@ -253,16 +244,13 @@ def test_fit_niqe_reduces_large_photos(tmp_path):
     assert sizes == [(50, 1600, 3), (100, 200, 3)]
 
 
-# ---- the door
-
-
 def test_metrics_say_what_they_are():
     assert list(METRICS) == ["psnr", "ssim", "lpips", "niqe"]
     assert [metric.reference for metric in METRICS.values()] == [True, True, True, False]
     assert [metric.higher_is_better for metric in METRICS.values()] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ["psnr", "ssim", "lpips"])
 def test_the_better_photo_wins(name, photos):
     x = photos[0][:192, :192]
     better, worse = (measure(name, np.clip(x + s * (flawed(x) - x), 0, 1), x) for s in (0.3, 1.0))

@@ -112,9 +112,9 @@ def animation(path):
 
 @pytest.mark.parametrize(
     "write",
-    [rgb, one_pixel, grey_8, grey_16, colour_16, one_bit, palette, palette_with_a_clear_colour, alpha,
-     grey_with_alpha, cmyk_jpeg, rotated, animation],
-)  # fmt: skip
+    (rgb, one_pixel, grey_8, grey_16, colour_16, one_bit, palette, palette_with_a_clear_colour)
+    + (alpha, grey_with_alpha, cmyk_jpeg, rotated, animation),
+)
 def test_every_kind_of_file_reads_right(write, tmp_path):
     path = tmp_path / "photo"  # formats are known by content, not by name
     expected, tolerance = write(path)
@@ -196,13 +196,26 @@ def test_a_bit_flip_is_refused_or_harmless(tmp_path):
 
 @pytest.mark.parametrize(
     "array",
-    [COLOURS, COLOURS / 255, np.float32(COLOURS / 255), jnp.asarray(COLOURS / 255), COLOURS.astype(np.uint16) * 257,
-     np.dstack([COLOURS, np.full((6, 8), 255, np.uint8)])],
-)  # fmt: skip
+    [
+        COLOURS,
+        COLOURS / 255,
+        np.float32(COLOURS / 255),
+        jnp.asarray(COLOURS / 255),
+        COLOURS.astype(np.uint16) * 257,
+        np.dstack([COLOURS, np.full((6, 8), 255, np.uint8)]),
+    ],
+)
 def test_as_photo_takes_what_it_promises(array):
     photo = as_photo(array)
     assert photo.dtype == np.float32
     np.testing.assert_allclose(photo, COLOURS / 255, atol=2e-7)
+
+
+def test_as_photo_takes_bfloat16_and_gives_a_copy():
+    np.testing.assert_allclose(as_photo(jnp.asarray(COLOURS / 255, jnp.bfloat16)), COLOURS / 255, atol=2**-8)
+    source = np.float32(COLOURS / 255)
+    as_photo(source)[:] = 0
+    np.testing.assert_array_equal(source, np.float32(COLOURS / 255))
 
 
 def test_as_photo_repeats_grey_and_forgives_rounding():

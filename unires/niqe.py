@@ -1,6 +1,7 @@
 """NIQE: how far a photo's local statistics lie from those of pristine photos. Lower is better.
 
-Needs no reference, only a prior: mean and covariance of 36 features over the sharp blocks of pristine photos. Ours is fitted by `benchmarks/fit_niqe.py`, so scores compare with each other, not with papers that
+Needs no reference, only a prior: mean and covariance of 36 features over the sharp blocks of pristine
+photos. Ours is fitted by `benchmarks/fit_niqe.py`, so scores compare with each other, not with papers that
 used the authors' prior.
 
 Paper: Mittal, Soundararajan, Bovik, "Making a completely blind image quality analyzer", IEEE SPL 20(3), 2013.
@@ -42,7 +43,7 @@ class Prior:
 
 
 def niqe(photo: Photo, prior: Prior | None = None) -> float:
-    """Measure one photo; lower is better, pristine photos score about 3 to 5.
+    """Measure one photo; lower is better. Below 192 x 192 pixels it rests on a single block or row.
 
     Paper:  Eq. 10 of Mittal et al.  Range: 0 upwards.
     Raises: ValueError: smaller than 96 pixels, or flat. FileNotFoundError: the shipped prior is missing.

@@ -9,6 +9,7 @@ import os
 import warnings
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
@@ -40,20 +41,21 @@ def as_photo(array: AnyArray, name: str = "array") -> Photo:
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
         raise PhotoError(f"{name}: a photo has shape [h w 3], [h w] or [h w 4], not {list(array.shape)}.")
     if array.dtype in (np.uint8, np.uint16):
-        array = array / np.float64(np.iinfo(array.dtype).max)
-    elif not np.issubdtype(array.dtype, np.floating):
-        raise PhotoError(f"{name}: {array.dtype} values have no agreed range; give uint8 or floats in [0, 1].")
-    array = array.astype(np.float64)
+        array = array / np.float32(np.iinfo(array.dtype).max)
+    elif not jnp.issubdtype(array.dtype, jnp.floating):  # numpy alone doesn't count bfloat16
+        raise PhotoError(f"{name}: {array.dtype} values have no agreed range; give uint8 or [0, 1] floats.")
     if not np.isfinite(array).all():
         raise PhotoError(f"{name}: holds NaN or infinity; look where it was computed.")
-    if array.min() < -ROUNDING or array.max() > 1 + ROUNDING:
+    low, high = float(array.min()), float(array.max())
+    if low < -ROUNDING or high > 1 + ROUNDING:
         raise PhotoError(
-            f"{name}: values run from {array.min():.4g} to {array.max():.4g}; "
+            f"{name}: values run from {low:.4g} to {high:.4g}; "
             "scale them to [0, 1] (8-bit values: divide by 255, or pass uint8) or clip them."
         )
+    array = array.astype(np.float32).clip(0, 1)
     if array.shape[2] == 4:
         array = array[..., :3] * array[..., 3:] + 1 - array[..., 3:]
-    return np.broadcast_to(array.clip(0, 1), (*array.shape[:2], 3)).astype(np.float32)
+    return np.array(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
@@ -101,13 +103,13 @@ def write_photo(path: str | os.PathLike, photo: AnyArray) -> None:
     It is written beside its place and then moved there, so a half-written photo never has the real name.
 
     Paper:  our choice.  Range: photo [h w 3] in [0, 1], rounded to the nearest of 256 levels.
-    Raises: PhotoError: unknown suffix, wrong shape, NaN, values outside [0, 1], a place that can't be written.
+    Raises: PhotoError: unknown suffix, wrong shape, NaN, values outside [0, 1], no place to write.
     Test:   test_photo.py::test_write_and_read_back, test_write_refuses
     """
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise PhotoError(f"{path}: write photos as {', '.join(FORMATS)}, not {path.suffix or 'without a suffix'}.")
+        raise PhotoError(f"{path}: write photos as {', '.join(FORMATS)}; the name must end so.")
     if np.ndim(photo) != 3 or np.shape(photo)[2] != 3:
         raise PhotoError(f"{path}: a photo to write has shape [h w 3], not {list(np.shape(photo))}.")
     levels = to_8_bit(as_photo(photo, str(path)))

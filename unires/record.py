@@ -1,6 +1,6 @@
-"""What a run is: `rows.jsonl` holds every number of it, one a line, and `run.json` holds where they come from.
+"""What a run is: `rows.jsonl` holds its numbers, one a line, and `run.json` where they come from.
 
-A row is one value: source (the notebook) x set x image x method x metric x variant. Tables are made from rows.
+A row is one value: source (the notebook) x set x image x method x metric x variant. Tables come from rows.
 A number that could not be produced is a row with status "not run", no value and the reason.
 """
 
@@ -63,7 +63,7 @@ def not_run(set: str, image: str, method: str, metric: str, reason: str, **rest:
 def write_rows(run_dir: str | Path, source: str, rows: list[Row]) -> Path:
     """Put the rows of one notebook into `run_dir/rows.jsonl`, in place of those that it wrote before.
 
-    Range:  floats are kept to 6 significant digits; rows are sorted by name, so that equal runs are equal files.
+    Range:  floats keep 6 significant digits; rows are sorted by name: equal runs are equal files.
     Raises: RecordError naming the row and the field.
     Test:   test_record.py::test_writing_again_replaces_only_this_source
     """
@@ -146,7 +146,7 @@ def provenance(
     Test:  test_record.py::test_provenance_names_code_versions_and_device
     """
     return {
-        **_checkout(),
+        **commit(),
         "profile": profile,
         "config": asdict(config) if is_dataclass(config) else config,
         "seed": seed,
@@ -170,12 +170,18 @@ def device() -> dict[str, Any]:
     return {**found, "cores": os.cpu_count(), "machine": platform.machine()}
 
 
-def _checkout() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
+    """The checkout that this code runs from: its commit, and whether files differ from it (dirty).
+
+    Range: both None outside a checkout of this project.
+    Test:  test_record.py::test_provenance_names_code_versions_and_device
+    """
     root = Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+            command = ["git", "-C", str(root), *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()
@@ -221,7 +227,7 @@ def _checked(row: Row) -> Row:
         raise RecordError(f"row {title}: 'unet_calls' must be a whole number, not {row['unet_calls']!r}")
     weights = row["weights"]
     if weights is not None and not (isinstance(weights, dict) and weights):
-        raise RecordError(f"row {title}: 'weights' must be an expert-to-number object or null, not {weights!r}")
+        raise RecordError(f"row {title}: 'weights' must map experts to numbers or be null, not {weights!r}")
     for name in weights or {}:
         _number(weights, title, name, low=-math.inf)
     return row
@@ -245,7 +251,8 @@ def _number(holder: dict, title: str, name: str, low: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RecordError(f"row {title}: {name!r} must be a number, not {value!r}")
     if not math.isfinite(value) or value < low:
-        raise RecordError(f"row {title}: {name!r} must be finite{' and not negative' * (low == 0)}, not {value}")
+        limits = "finite and not negative" if low == 0 else "finite"
+        raise RecordError(f"row {title}: {name!r} must be {limits}, not {value}")
 
 
 def _refuse_twins(rows: list[Row], path: Path) -> None:

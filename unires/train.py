@@ -20,6 +20,7 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import save_checkpoint, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
+from unires.record import provenance
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
 
@@ -164,8 +165,7 @@ def train(config: Config, folder: Path, out: Path, seed: int = 0) -> Path:
 
 def story(config: Config, photos: Photos, out: Path, seed: int) -> dict:
     """What a checkpoint's JSON tells: photos, steps, device, seconds, final losses, commit."""
-    from unires.record import commit
-
+    made_by = {k: v for k, v in provenance(config.name, None, seed).items() if k in ("commit", "dirty")}
     told = {"profile": config.name, "seed": seed, "photos": {"count": len(photos.names), "manifest": photos.manifest}}
     for part, settings in (("vae", config.train_vae), ("ldm", config.train)):
         lines = [json.loads(line) for line in (out / part / "loss.jsonl").read_text().splitlines()]
@@ -180,4 +180,4 @@ def story(config: Config, photos: Photos, out: Path, seed: int) -> dict:
             },
         }
     device = jax.devices()[0]
-    return told | {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__, **commit()}
+    return told | {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__} | made_by

@@ -1,0 +1,126 @@
+"""Images to rows: restore the evaluation pairs of a profile, keep the photos, measure them."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from unires.config import Config, profile
+from unires.data import Item, evaluation_hash, evaluation_set
+from unires.metrics import METRICS, measure
+from unires.models.store import load_model, write_beside
+from unires.photo import read_photo, write_photo
+from unires.record import Row, not_run, row, write_run
+from unires.restore import Restorer
+from unires.shapes import Photo
+from unires.tasks import EXPERTS, weights_dict, weights_vector
+
+EXPERT_METHODS = {f"{expert.name}=1": {expert.name: 1.0} for expert in EXPERTS}
+MIXTURES = {  # two fixed mixtures: the paper's optimum of Figure 11 and its most frequent vector (Table 5)
+    "MD=0.6 DN=-0.2 DownLQ=0.6": {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6},
+    "DN=-0.2 DownLQ=1.2": {"DN": -0.2, "DownLQ": 1.2},
+}
+# The search's list: each expert, the paper's two mixtures, and even mixes of the experts of two flaws (ours).
+PAIRS = {
+    f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))
+}
+CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored photo as its 8-bit file holds it, and what it cost when it was made."""
+
+    photo: Photo
+    unet_calls: int
+    seconds: float
+
+
+@dataclass
+class Evaluation:
+    """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once.
+
+    Test: test_evaluate.py::test_restored_photos_are_made_once
+    """
+
+    run_dir: Path
+    config: Config
+    seed: int
+    sets: dict[str, list[Item]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, run_dir: str | Path, profile_name: str, seed: int) -> "Evaluation":
+        """Load the pairs and note in run.json which data and weights the run stands on."""
+        config = profile(profile_name)
+        sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
+        write_run(run_dir, data={"evaluation": evaluation_hash(config)})
+        return cls(Path(run_dir), config, seed, sets)
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for items in self.sets.values() for item in items]
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        model, config, story = load_model(self.config)
+        write_run(self.run_dir, checkpoints={str(self.config.checkpoint): story["sha256"]})
+        return Restorer(model, config)
+
+    def restore(self, item: Item, weights: dict[str, float]) -> Restored:
+        """One pair's flawed photo restored with one mix: from the run's folder if it was made before."""
+        name = "_".join(f"{k}{v:g}" for k, v in weights_dict(weights_vector(weights)).items())
+        path = self.run_dir / "restored" / item.set / item.image / f"{name}_seed{self.seed}.png"
+        story = path.with_suffix(".json")
+        if not story.exists():
+            calls = len(weights_dict(weights_vector(weights))) * self.config.sample.steps
+            began = time.perf_counter()
+            photo = self.restorer(item.y, weights, seed=self.seed)
+            seconds = round(time.perf_counter() - began, 3)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_photo(path, photo)
+            write_beside(story, json.dumps({"unet_calls": calls, "seconds": seconds}).encode())
+        return Restored(read_photo(path), **json.loads(story.read_text()))
+
+    def measure(self, item: Item, method: str, photo: Photo, **cost) -> list[Row]:
+        """One row a metric; a metric that the photo is too small for is a row that says so."""
+        rows = []
+        for metric in METRICS.values():
+            what = (item.set, item.image, method, metric.name)
+            given = {**cost, "variant": metric.variant}
+            if min(photo.shape[:2]) < metric.smallest:
+                rows.append(not_run(*what, f"needs photos of at least {metric.smallest} pixels", **given))
+            else:
+                rows.append(row(*what, measure(metric.name, photo, item.x), **given))
+        return rows
+
+    def evaluate(self, item: Item, method: str, weights: dict[str, float]) -> list[Row]:
+        """Restore and measure one pair with one mix."""
+        made = self.restore(item, weights)
+        return self.measure(
+            item, method, made.photo, weights=weights, unet_calls=made.unet_calls, seconds=made.seconds
+        )
+
+
+def frame(rows: list[Row]):
+    """Rows as a pandas table of the values that were measured."""
+    import pandas as pd
+
+    return pd.DataFrame([r for r in rows if r["status"] == "ok"])
+
+
+def mean_table(rows: list[Row], metrics: tuple[str, ...] = ("psnr", "ssim", "lpips", "niqe")):
+    """Mean over the images of each set and method: (set, method) x metric, methods in the order of the rows.
+
+    Test: test_evaluate.py::test_mean_table_against_numpy
+    """
+    table = frame(rows).pivot_table(index=["set", "method"], columns="metric", values="value", aggfunc="mean", sort=False)
+    return table[[metric for metric in metrics if metric in table]]
+
+
+def side_by_side(photos: list[Photo], gap: int = 4) -> Photo:
+    """Photos in a row with white between them."""
+    white = np.ones((photos[0].shape[0], gap, 3), np.float32)
+    return np.concatenate([part for photo in photos for part in (photo, white)][:-1], axis=1)

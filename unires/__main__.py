@@ -1,0 +1,104 @@
+"""The command line: `python -m unires restore IN OUT` and `python -m unires train --photos DIR`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from unires.config import PROFILES, profile
+from unires.photo import PhotoError, read_photo, write_photo
+from unires.tasks import NAMES, weights_vector
+
+PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """ "MD=0.6,DN=-0.2,DownLQ=0.6" to a dictionary, checked to be a mix.
+
+    Raises: ValueError naming the part that is not NAME=NUMBER, or what is wrong with the mix.
+    Test: test_cli.py::test_weights_are_parsed
+    """
+    weights = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"{part!r} is not NAME=NUMBER, as in MD=0.6 (names: {', '.join(NAMES)})") from None
+    weights_vector(weights)
+    return weights
+
+
+def restore_files(arguments: argparse.Namespace) -> int:
+    """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on."""
+    from unires.restore import restore
+
+    weights = parse_weights(arguments.weights) if arguments.weights else None
+    source, target = Path(arguments.IN), Path(arguments.OUT)
+    jobs = [(source, target)]
+    if source.is_dir():
+        files = sorted(p for p in source.iterdir() if p.suffix.lower() in PHOTOS)
+        if not files:
+            raise PhotoError(f"{source} holds no photo ({', '.join(PHOTOS)})")
+        jobs = [(p, target / f"{p.stem}.png") for p in files]
+    failed = 0
+    for path, out in tqdm(jobs, desc="photos", unit="photo", disable=None if len(jobs) > 1 else True):
+        try:
+            photo = read_photo(path)
+        except PhotoError as error:
+            print(f"unires: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        out.parent.mkdir(parents=True, exist_ok=True)
+        x_hat = restore(
+            photo, weights, checkpoint=arguments.checkpoint, down_lq=arguments.down_lq, seed=arguments.seed,
+            steps=arguments.steps,
+        )
+        write_photo(out, x_hat)
+    return 1 if failed else 0
+
+
+def train_profile(arguments: argparse.Namespace) -> int:
+    """Train a profile's model; run the same command again to continue where it stopped."""
+    from unires.train import train
+
+    config = profile(arguments.profile)
+    out = arguments.out or Path("results/runs") / f"train-{config.name}"
+    path = train(config, arguments.photos, out, arguments.seed)
+    print(f"wrote {path} and {path.with_suffix('.json').name}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse and run; an error of the user's input is one sentence and exit code 2.
+
+    Test: test_cli.py::test_bad_input_is_one_sentence
+    """
+    parser = argparse.ArgumentParser(prog="python -m unires", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("restore", help="restore a photo, or a folder of photos")
+    one.add_argument("IN")
+    one.add_argument("OUT", help="a .png or .jpg file; a folder if IN is one")
+    one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6; default BR=1")
+    one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
+    one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
+    one.add_argument("--steps", type=int, help="sampling steps")
+    one.add_argument("--seed", type=int, default=0)
+    one.set_defaults(run=restore_files)
+    two = commands.add_parser("train", help="train the autoencoder and the diffusion model")
+    two.add_argument("--profile", default="demo", choices=sorted(PROFILES))
+    two.add_argument("--photos", type=Path, required=True, help="a folder of sharp photos")
+    two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
+    two.add_argument("--seed", type=int, default=0)
+    two.set_defaults(run=train_profile)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"unires: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Photo in, restored photo out: the one public call. Pads, tiles, samples, blends, corrects the colour."""
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from unires.colour import adain, wavelet
+from unires.compose import active, down_lq
+from unires.config import Config, profile
+from unires.models.ldm import LDM, take_apart
+from unires.models.store import load_checkpoint
+from unires.models.text import tokenize
+from unires.photo import as_photo
+from unires.sample import ddim, predict_composed
+from unires.schedule import Schedule
+from unires.shapes import AnyArray, Photo, Weights
+from unires.tasks import EXPERTS, Expert, weights_vector
+
+COLOURS = {"adain": adain, "wavelet": wavelet, "none": lambda x_hat, y: np.clip(x_hat, 0, 1)}
+LEAST = 64  # pixels; smaller photos are mirrored up to this size
+
+
+class Restorer:
+    """A model ready to restore: compiled once a tile size and number of active experts.
+
+    Paper: Eq. 2 in every DDIM step, then AdaIN.
+    Test: test_restore.py::test_any_size, test_restore.py::test_tiles_leave_no_seam
+    """
+
+    def __init__(self, model: LDM, config: Config, experts: tuple[Expert, ...] = EXPERTS):
+        self.config, self.experts = config, experts
+        self.arrays, rebuild = take_apart(model)
+        self.schedule = Schedule.make(config.schedule)
+        ids = tokenize([expert.prompt for expert in experts], config.text)
+        self.context = {e.name: c for e, c in zip(experts, jax.jit(model.text)(ids), strict=True)}
+        self.multiple = config.vae.factor * 2 ** (len(config.unet.channels) - 1)
+
+        @jax.jit
+        def encode(arrays, x):
+            return rebuild(arrays).vae.encode(x)
+
+        @jax.jit
+        def decode(arrays, z):
+            return rebuild(arrays).vae.decode(z)
+
+        @partial(jax.jit, static_argnames=("steps",))
+        def sample(arrays, z_t, z_lq, context, w, steps):
+            model = rebuild(arrays)
+
+            def predict(z, t):
+                return predict_composed(model, z, t, z_lq, context, w)
+
+            return ddim(predict, z_t, self.schedule, steps, config.sample.spacing)
+
+        self._encode, self._decode, self._sample = encode, decode, sample
+
+    def encode(self, x: Photo) -> AnyArray:
+        """Latent [1 h w c] of one photo whose sides are multiples of the autoencoder's factor."""
+        return self._encode(self.arrays, x[None])
+
+    def decode(self, z: AnyArray) -> Photo:
+        """Photo of one latent [1 h w c], not clipped."""
+        return np.asarray(self._decode(self.arrays, z)[0])
+
+    def sample(self, y: Photo, w: Weights, z_t: AnyArray, steps: int | None = None) -> tuple[AnyArray, AnyArray]:
+        """z_0 and the estimate after each step, for one photo that fits the network.
+
+        Shapes: y [h w 3], sides multiples of `self.multiple`; z_t [1 h/f w/f c]; w [k].
+        """
+        conditions = {e.factor: down_lq(y, e.factor) for e in active(w, self.experts)[0]}
+        return self._sample_tile(conditions, w, z_t, steps)
+
+    def _sample_tile(self, conditions: dict[int, Photo], w: Weights, z_t, steps):
+        chosen, w = active(w, self.experts)
+        z = {factor: self.encode(photo) for factor, photo in conditions.items()}
+        z_lq = jnp.stack([z[expert.factor] for expert in chosen])
+        context = jnp.stack([self.context[expert.name] for expert in chosen])
+        return self._sample(self.arrays, z_t, z_lq, context, w, steps or self.config.sample.steps)
+
+    def noise(self, h: int, w: int, seed: int) -> AnyArray:
+        """z_T for a padded photo of h x w pixels."""
+        f = self.config.vae.factor
+        return jax.random.normal(jax.random.key(seed), (1, h // f, w // f, self.config.vae.latent_channels))
+
+    def __call__(
+        self, photo: AnyArray, weights: dict[str, float] | Weights | None = None, *, seed: int = 0, steps: int | None = None
+    ) -> Photo:
+        """Restore a photo of any size; see `restore`."""
+        w = weights_vector(weights, self.experts)
+        y = as_photo(photo)
+        h, width = y.shape[:2]
+        conditions = {e.factor: self._pad(down_lq(y, e.factor)) for e in active(w, self.experts)[0]}
+        height, wide = next(iter(conditions.values())).shape[:2]
+        size = (min(height, self.config.sample.tile), min(wide, self.config.sample.tile))
+        noise, f = self.noise(height, wide, seed), self.config.vae.factor
+        total = np.zeros((height, wide, 3), np.float32)
+        share = np.zeros((height, wide, 1), np.float32)
+        window = feather(*size, self.config.sample.overlap)
+        places = [
+            (top, left)
+            for top in starts(height, size[0], self.config.sample.overlap, self.multiple)
+            for left in starts(wide, size[1], self.config.sample.overlap, self.multiple)
+        ]
+        for top, left in tqdm(places, desc="restore", unit="tile", disable=None if len(places) > 1 else True):
+            here = np.s_[top : top + size[0], left : left + size[1]]
+            z_t = noise[:, top // f : (top + size[0]) // f, left // f : (left + size[1]) // f]
+            z_0, _ = self._sample_tile({k: c[here] for k, c in conditions.items()}, w, z_t, steps)
+            total[here] += window * self.decode(z_0)
+            share[here] += window
+        x_hat = (total / share)[:h, :width]
+        return COLOURS[self.config.sample.colour](x_hat, y).astype(np.float32)
+
+    def _pad(self, y: Photo) -> Photo:
+        """Mirror the right and lower border up to a size that the network takes."""
+        sides = [max(LEAST, -(-side // self.multiple) * self.multiple) for side in y.shape[:2]]
+        return np.pad(y, [(0, sides[0] - y.shape[0]), (0, sides[1] - y.shape[1]), (0, 0)], mode="symmetric")
+
+
+def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
+    """Where tiles begin along one side: evenly spread, overlapping by at least `overlap` pixels.
+
+    Test: test_restore.py::test_tiles_cover_everything
+    """
+    if length <= tile:
+        return [0]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [int(round(s / multiple)) * multiple for s in np.linspace(0, length - tile, count)]
+
+
+def feather(h: int, w: int, overlap: int) -> np.ndarray:
+    """Blending weights of a tile: 1 inside, falling towards the border, never 0.
+
+    Test: test_restore.py::test_tiles_leave_no_seam
+    """
+
+    def ramp(n):
+        edge = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
+        return np.sin(np.minimum(edge / overlap, 1) * np.pi / 2) ** 2 + 1e-4
+
+    return (ramp(h)[:, None] * ramp(w)[None, :])[..., None].astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def load(checkpoint: str | Path = "demo", down_lq: int = 4) -> Restorer:
+    """A shipped (or named) checkpoint as a `Restorer`, kept for the next call.
+
+    Raises: CheckpointError, naming the file and what to do.
+    Test: test_store.py::test_missing_checkpoint_is_named
+    """
+    name = str(checkpoint)
+    model, config, _ = load_checkpoint(checkpoint, profile(name if name in ("demo", "paper") else "demo"))
+    return Restorer(model, config, with_factor(down_lq))
+
+
+def with_factor(factor: int) -> tuple[Expert, ...]:
+    """The six experts with another DownLQ factor."""
+    return tuple(Expert(e.name, e.prompt, factor if e.name == "DownLQ" else 1, e.probability) for e in EXPERTS)
+
+
+def restore(
+    photo: AnyArray,
+    weights: dict[str, float] | Weights | None = None,
+    *,
+    checkpoint: str | Path = "demo",
+    down_lq: int = 4,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Photo:
+    """Restore a photo of any size with a mix of experts.
+
+    `weights` maps experts (BR, SR, MD, DD, DN, DownLQ) to numbers that sum to 1, such as
+    {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6}; without it the blind expert works alone. Large photos are restored
+    in overlapping tiles that share one field of noise.
+    Paper: Eq. 2 and Figure 11's optimum.
+    Range: photo uint8 or float in [0, 1]; result float32 in [0, 1], same size.
+    Raises: ValueError for weights that are not a mix; PhotoError for what is not a photo; CheckpointError.
+    Test: test_restore.py::test_any_size
+    """
+    return load(checkpoint, down_lq)(photo, weights, seed=seed, steps=steps)
