@@ -1,6 +1,6 @@
 """Which autoencoder should the small model stand on? Train a few briefly, at the same number of steps.
 
-python -m benchmarks.autoencoder_trials --photos DIR [--steps 400]
+python -m benchmarks.autoencoder_trials --photos DIR [--steps 300]
 
 Writes one row a candidate to results/training/autoencoder.jsonl: reconstruction PSNR and LPIPS on textured
 held-out crops, and the seconds that one restored 256-pixel photo costs on this machine.
@@ -26,21 +26,20 @@ from unires.models.ldm import LDM
 from unires.models.store import write_beside
 from unires.train import train_vae
 
-WIDE, NARROW = (24, 48, 96), (16, 32, 64)
-CANDIDATES = {  # name: (encoder widths, decoder widths, latent channels)
-    "f4 c4": (NARROW, NARROW, 4),
-    "f4 c8": (NARROW, NARROW, 8),
-    "f4 c16": (NARROW, NARROW, 16),
-    "f4 c16, wide decoder": (NARROW, WIDE, 16),
-    "f8 c16": ((*NARROW, 96), (*NARROW, 96), 16),
-    "f8 c64": ((*NARROW, 96), (*NARROW, 96), 64),
+CANDIDATES = {  # name: (widths, latent channels)
+    "f4 c12": ((16, 32, 64), 12),
+    "f4 c16": ((16, 32, 64), 16),
+    "f4 c8": ((16, 32, 64), 8),
+    "f4 c4": ((16, 32, 64), 4),
+    "f8 c32": ((16, 32, 64, 96), 32),
+    "f8 c64": ((16, 32, 64, 96), 64),
 }
 
 
 def candidate(name: str, steps: int) -> Config:
     """The demo config with another autoencoder and `steps` training steps."""
-    encoder, decoder, channels = CANDIDATES[name]
-    vae = replace(DEMO.vae, encoder_channels=encoder, decoder_channels=decoder, latent_channels=channels)
+    widths, channels = CANDIDATES[name]
+    vae = replace(DEMO.vae, encoder_channels=widths, decoder_channels=widths, latent_channels=channels)
     return replace(DEMO, vae=vae, train_vae=replace(DEMO.train_vae, stages=(Stage(64, 8, steps),)))
 
 
@@ -93,7 +92,7 @@ def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--work", type=Path, default=Path("results/runs/autoencoder_trials"))
     arguments = parser.parse_args()
     photos = Photos.read(arguments.photos, least=128)

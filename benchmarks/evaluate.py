@@ -24,9 +24,7 @@ MIXTURES = {  # two fixed mixtures: the paper's optimum of Figure 11 and its mos
     "DN=-0.2 DownLQ=1.2": {"DN": -0.2, "DownLQ": 1.2},
 }
 # The search's list: each expert, the paper's two mixtures, and even mixes of the experts of two flaws (ours).
-PAIRS = {
-    f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))
-}
+PAIRS = {f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))}
 CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS
 
 
@@ -99,9 +97,7 @@ class Evaluation:
     def evaluate(self, item: Item, method: str, weights: dict[str, float]) -> list[Row]:
         """Restore and measure one pair with one mix."""
         made = self.restore(item, weights)
-        return self.measure(
-            item, method, made.photo, weights=weights, unet_calls=made.unet_calls, seconds=made.seconds
-        )
+        return self.measure(item, method, made.photo, weights=weights, unet_calls=made.unet_calls, seconds=made.seconds)
 
 
 def frame(rows: list[Row]):
@@ -116,7 +112,9 @@ def mean_table(rows: list[Row], metrics: tuple[str, ...] = ("psnr", "ssim", "lpi
 
     Test: test_evaluate.py::test_mean_table_against_numpy
     """
-    table = frame(rows).pivot_table(index=["set", "method"], columns="metric", values="value", aggfunc="mean", sort=False)
+    table = frame(rows).pivot_table(
+        index=["set", "method"], columns="metric", values="value", aggfunc="mean", sort=False
+    )
     return table[[metric for metric in metrics if metric in table]]
 
 

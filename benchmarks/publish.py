@@ -25,7 +25,10 @@ def publish(run_dir: Path, results: Path = RESULTS) -> Path:
     run = record.read_run(run_dir)
     if not run.get("finished"):
         raise PublishError(f"{run_dir} is not finished: {run.get('notebooks')}")
-    record.read_rows(run_dir)  # every row is valid
+    try:
+        record.read_rows(run_dir)
+    except (FileNotFoundError, record.RecordError) as error:
+        raise PublishError(str(error)) from error
     files = [path for part in PARTS for path in _files(run_dir / part)]
     size = sum(path.stat().st_size for path in files)
     if size > LIMIT:

@@ -225,7 +225,8 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
             raise Refused("--publish takes a whole run: leave out --only and -p")
         chosen = plan(notebooks, given.profile, given.only)
         run(chosen, run_dir, given.profile, given.seed, overrides(given.words), root)
-        print(f"read {run_dir / 'html' / 'index.html'}\nnumbers in {run_dir / 'rows.jsonl'}")
+        place = publish.named(run_dir, root)
+        print(f"read {place}/html/index.html\nnumbers in {place}/rows.jsonl")
         if given.publish:
             print(f"published {publish.publish(run_dir, root / 'results')}")
     except (Refused, record.RecordError) as error:

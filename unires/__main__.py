@@ -52,7 +52,11 @@ def restore_files(arguments: argparse.Namespace) -> int:
             continue
         out.parent.mkdir(parents=True, exist_ok=True)
         x_hat = restore(
-            photo, weights, checkpoint=arguments.checkpoint, down_lq=arguments.down_lq, seed=arguments.seed,
+            photo,
+            weights,
+            checkpoint=arguments.checkpoint,
+            down_lq=arguments.down_lq,
+            seed=arguments.seed,
             steps=arguments.steps,
         )
         write_photo(out, x_hat)

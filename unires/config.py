@@ -16,8 +16,9 @@ class VAEConfig:
     encoder_blocks: int = 1
     decoder_blocks: int = 1
     mid_attention: bool = False
+    shortcut: bool = False  # a linear path (cosine transform of patches) around encoder and decoder
     groups: int = 8
-    scale: float | None = None  # None: per-channel mean and scale are measured after training
+    scale: float | None = None  # None: shift and scale of each channel are measured after training
 
     @property
     def factor(self) -> int:
@@ -138,7 +139,7 @@ SETS = ("SR", "MD", "DD", "DN", "complex")
 
 DEMO = Config(
     name="demo",
-    vae=VAEConfig(encoder_channels=(16, 32, 64), decoder_channels=(24, 48, 96), latent_channels=16),
+    vae=VAEConfig((16, 32, 64), (16, 32, 64), latent_channels=12, shortcut=True),
     unet=UNetConfig(channels=(64, 128, 192), attention=(False, True, True), blocks=1, head_dim=32, groups=16),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
@@ -152,7 +153,7 @@ DEMO = Config(
 SMOKE = replace(
     DEMO,
     name="smoke",
-    vae=VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8), latent_channels=4, groups=4),
+    vae=VAEConfig((8, 8, 8), (8, 8, 8), latent_channels=4, shortcut=True, groups=4),
     unet=UNetConfig(channels=(16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4),
     text=TextConfig(vocabulary=64, tokens=8, width=16, layers=1, heads=2),
     train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),

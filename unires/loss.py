@@ -32,7 +32,11 @@ def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss) -> tuple[Array
     gradient = sum(jnp.abs(a - b).mean() for a, b in zip(gradients(x_hat), gradients(x), strict=True))
     kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean()
     mse = ((x_hat - x) ** 2).mean()
-    return pixel + weights.gradient * gradient + weights.kl * kl, {"pixel": pixel, "kl": kl, "psnr": -10 * jnp.log10(mse)}
+    return pixel + weights.gradient * gradient + weights.kl * kl, {
+        "pixel": pixel,
+        "kl": kl,
+        "psnr": -10 * jnp.log10(mse),
+    }
 
 
 def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Schedule) -> tuple[Array, dict]:

@@ -87,7 +87,12 @@ class Restorer:
         return jax.random.normal(jax.random.key(seed), (1, h // f, w // f, self.config.vae.latent_channels))
 
     def __call__(
-        self, photo: AnyArray, weights: dict[str, float] | Weights | None = None, *, seed: int = 0, steps: int | None = None
+        self,
+        photo: AnyArray,
+        weights: dict[str, float] | Weights | None = None,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
     ) -> Photo:
         """Restore a photo of any size; see `restore`."""
         w = weights_vector(weights, self.experts)

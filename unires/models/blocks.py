@@ -71,7 +71,9 @@ class Attention(nnx.Module):
 
     def __call__(self, h: Tokens, context: Tokens | None = None, *, causal: bool = False) -> Tokens:
         context = h if context is None else context
-        q, k, v = (f(x).reshape(*x.shape[:2], self.heads, -1) for f, x in ((self.q, h), (self.k, context), (self.v, context)))
+        q, k, v = (
+            f(x).reshape(*x.shape[:2], self.heads, -1) for f, x in ((self.q, h), (self.k, context), (self.v, context))
+        )
         return self.out(jax.nn.dot_product_attention(q, k, v, is_causal=causal).reshape(h.shape))
 
 

@@ -1,14 +1,59 @@
 """The KL autoencoder: photos in [0, 1] to normalised latents and back."""
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
+from jaxtyping import Float
+from scipy.fft import dct
 
 from unires.config import VAEConfig
 from unires.models.blocks import Attention, ResBlock, Upsample, conv
 from unires.shapes import Latent, Photos
 
 EPS = 1e-6  # of every GroupNorm here
+
+
+START_LOG_VARIANCE = -8.0  # with a shortcut, the posterior starts almost noiseless
+
+
+def patch_basis(size: int, count: int) -> Float[np.ndarray, "p c"]:
+    """The smoothest `count` colour patterns of a patch: cosine transform in space, luma and two chromas.
+
+    Columns are orthonormal; chroma waits until luma has three steps more of detail.
+    Paper: our choice; a linear autoencoder of natural patches (PCA) looks much like this.
+    Shapes: p = size * size * 3, in the order of `to_patches`.
+    Test: test_models.py::test_patch_basis_is_orthonormal
+    """
+    waves = dct(np.eye(size), norm="ortho", axis=0)
+    colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    order = sorted((u + v + 3 * (k > 0), k, u, v) for u in range(size) for v in range(size) for k in range(3))[:count]
+    return np.stack([np.einsum("i,j,k->ijk", waves[u], waves[v], colours[k]).ravel() for _, k, u, v in order], 1)
+
+
+def to_patches(x: Array, size: int) -> Array:
+    """[b h w c] to [b h/size w/size size*size*c].
+
+    Test: test_models.py::test_patches_there_and_back
+    """
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // size, w // size, size * size * c)
+
+
+def from_patches(p: Array, size: int) -> Array:
+    """The inverse of `to_patches`.
+
+    Test: test_models.py::test_patches_there_and_back
+    """
+    b, h, w, c = p.shape
+    p = p.reshape(b, h, w, size, size, c // size**2).transpose(0, 1, 3, 2, 4, 5)
+    return p.reshape(b, h * size, w * size, c // size**2)
+
+
+def linear(matrix: np.ndarray, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer that starts as this matrix."""
+    return nnx.Linear(*matrix.shape, kernel_init=lambda *_: jnp.asarray(matrix, jnp.float32), rngs=rngs)
 
 
 class Middle(nnx.Module):
@@ -44,8 +89,13 @@ class Encoder(nnx.Module):
                 self.downs.append(conv(c, c, 3, rngs, stride=2, padding=[(0, 1), (0, 1)]))
         self.middle = Middle(channels[-1], config, rngs)
         self.norm = nnx.GroupNorm(channels[-1], config.groups, epsilon=EPS, rngs=rngs)
-        self.conv_out = conv(channels[-1], 2 * config.latent_channels, 3, rngs)
-        self.quant = conv(2 * config.latent_channels, 2 * config.latent_channels, 1, rngs)
+        c = config.latent_channels
+        self.conv_out = conv(channels[-1], 2 * c, 3, rngs, zero=config.shortcut)
+        self.quant = conv(2 * c, 2 * c, 1, rngs)
+        self.patch = config.factor
+        self.shortcut = linear(patch_basis(self.patch, c), rngs) if config.shortcut else None
+        if config.shortcut:
+            self.quant.bias[...] = jnp.where(jnp.arange(2 * c) < c, 0.0, START_LOG_VARIANCE)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         h = self.conv_in(x)
@@ -56,6 +106,8 @@ class Encoder(nnx.Module):
                 h = self.downs[i](h)
         h = self.conv_out(nnx.silu(self.norm(self.middle(h))))
         mean, log_variance = jnp.split(self.quant(h), 2, axis=-1)
+        if self.shortcut is not None:
+            mean = mean + self.shortcut(to_patches(x, self.patch))
         return mean, jnp.clip(log_variance, -30.0, 20.0)
 
 
@@ -76,7 +128,10 @@ class Decoder(nnx.Module):
             if i < len(channels) - 1:
                 self.ups.append(Upsample(c, rngs))
         self.norm = nnx.GroupNorm(channels[-1], config.groups, epsilon=EPS, rngs=rngs)
-        self.conv_out = conv(channels[-1], 3, 3, rngs)
+        self.conv_out = conv(channels[-1], 3, 3, rngs, zero=config.shortcut)
+        self.patch = config.factor
+        basis = patch_basis(self.patch, config.latent_channels).T
+        self.shortcut = linear(basis, rngs) if config.shortcut else None
 
     def __call__(self, z: Array) -> Array:
         h = self.middle(self.conv_in(self.quant(z)))
@@ -85,7 +140,8 @@ class Decoder(nnx.Module):
                 h = block(h)
             if i < len(self.ups):
                 h = self.ups[i](h)
-        return self.conv_out(nnx.silu(self.norm(h)))
+        x = self.conv_out(nnx.silu(self.norm(h)))
+        return x if self.shortcut is None else x + from_patches(self.shortcut(z), self.patch)
 
 
 class Statistic(nnx.Variable):
@@ -93,7 +149,7 @@ class Statistic(nnx.Variable):
 
 
 class VAE(nnx.Module):
-    """Autoencoder with latents normalised to zero mean and unit scale a channel.
+    """Autoencoder whose latents are shifted and scaled channel by channel.
 
     Paper: the latent diffusion model's first stage (section 3); widths are our choice below the paper's size.
     Test: test_models.py::test_vae_shapes_and_normalisation

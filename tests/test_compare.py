@@ -1,0 +1,135 @@
+"""The comparison of two runs: it must see a row changed by hand, whatever was changed."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import compare
+from unires import record
+
+GATES = {"psnr": {"same": 0.01, "other": 0.5}}
+MIX = {"MD": 1.2, "DN": -0.2}
+DEVICE = {"platform": "cpu", "kind": "cpu", "cores": 2}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two equal runs and their gates."""
+    rows = [
+        record.row("MD", image, "mix", "psnr", value, weights=MIX, unet_calls=16, seconds=1.0)
+        for image, value in (("coffee", 21.0), ("rocket", 25.0))
+    ]
+    rows.append(record.not_run("MD", "coffee", "mix", "musiq", "weights are missing"))
+    for name in ("old", "new"):
+        record.write_rows(tmp_path / name, "50", rows)
+        record.write_run(tmp_path / name, profile="demo", device=DEVICE, finished=True)
+    (tmp_path / "gates.toml").write_text("[demo]\npsnr = { same = 0.01, other = 0.5 }\n")
+    return tmp_path
+
+
+def verdict(runs, capsys) -> tuple[int, str]:
+    words = [str(runs / "old"), str(runs / "new"), "--gates", str(runs / "gates.toml")]
+    status = compare.main(words)
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err
+
+
+def edit(runs, number: int, **change) -> None:
+    """Change one row by hand, in the file."""
+    path = runs / "new" / "rows.jsonl"
+    lines = path.read_text().splitlines()
+    lines[number] = json.dumps({**json.loads(lines[number]), **change})
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_equal_runs_pass(runs, capsys):
+    assert verdict(runs, capsys) == (0, "3 rows compared with 3, same device: 0 breaches\n")
+
+
+def test_seconds_may_differ(runs, capsys):
+    edit(runs, 1, seconds=99.0)
+    assert verdict(runs, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": 21.02}, "21 -> 21.02 (+0.02, allowed 0.01)"),
+        ({"unet_calls": 15}, "unet_calls 16 -> 15"),
+        ({"weights": {"MD": 1.0}}, 'weights {"DN": -0.2, "MD": 1.2} -> {"MD": 1.0}'),
+        ({"status": "not run", "value": None, "reason": "lost"}, "21 -> not run (lost)"),
+        ({"severity": 3}, "severity null -> 3"),
+    ],
+)
+def test_a_row_changed_by_hand_fails_and_is_named(runs, capsys, change, said):
+    edit(runs, 1, **change)
+    status, printed = verdict(runs, capsys)
+    assert status == 1
+    assert printed.splitlines()[0] == f"50 / MD / coffee / mix / psnr: {said}"
+    assert printed.splitlines()[-1].endswith("1 breaches")
+
+
+def test_a_reason_changed_by_hand_fails(runs, capsys):
+    edit(runs, 0, reason="something else")
+    status, printed = verdict(runs, capsys)
+    assert status == 1 and "musiq: reason" in printed
+
+
+def test_errors_that_cancel_in_the_mean_are_seen(runs, capsys):
+    edit(runs, 1, value=22.0)
+    edit(runs, 2, value=24.0)
+    status, printed = verdict(runs, capsys)
+    assert status == 1 and "2 breaches" in printed
+
+
+def test_a_renamed_row_is_missing_and_new(runs, capsys):
+    edit(runs, 2, image="comet")
+    status, printed = verdict(runs, capsys)
+    assert status == 1
+    assert "50 / MD / rocket / mix / psnr: missing, was 25" in printed
+    assert "50 / MD / comet / mix / psnr: new, is 25" in printed
+
+
+def test_another_device_has_its_own_gate_and_may_find_other_weights(runs, capsys):
+    record.write_run(runs / "new", device={**DEVICE, "platform": "gpu"})
+    edit(runs, 1, value=21.4, weights={"MD": 1.0})
+    assert verdict(runs, capsys)[0] == 0
+    edit(runs, 1, value=21.6)
+    status, printed = verdict(runs, capsys)
+    assert status == 1 and "21 -> 21.6 (+0.6, allowed 0.5)" in printed
+    assert "the runs also differ in device.platform: cpu -> gpu" in printed
+
+
+def test_a_metric_without_a_gate_is_a_breach():
+    row = {**record.row("SR", "x", "LQ", "fid", 3.0), "source": "a"}
+    (breach,) = compare.compare([row], [row], GATES, "same")
+    assert "no gate for metric 'fid'" in breach
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"finished": False}, "not finished"), ({"profile": "smoke"}, "demo run, .* smoke run")],
+)
+def test_runs_that_do_not_fit_together_are_refused(runs, capsys, facts, said):
+    record.write_run(runs / "new", **facts)
+    status, printed = verdict(runs, capsys)
+    assert status == 2
+    assert re.search(said, printed)
+
+
+def test_what_is_no_run_is_refused(runs, capsys, tmp_path):
+    assert compare.main([str(runs / "old"), str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert compare.main([str(runs / "old"), str(runs / "new"), "--gates", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml does not exist" in capsys.readouterr().err
+
+
+def test_every_profile_has_gates_for_every_metric():
+    from unires.config import PROFILES
+    from unires.metrics import METRICS
+
+    for profile in PROFILES:
+        gates = compare._gates(compare.GATES, profile)
+        assert METRICS.keys() <= gates.keys()
+        assert all(0 <= gate["same"] <= gate["other"] for gate in gates.values())

@@ -1,0 +1,158 @@
+"""What a run is: rows and run.json."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unires import record
+from unires.config import PROFILES
+
+ROOT = Path(record.__file__).resolve().parents[1]
+
+
+def made(image: str = "coffee", value=21.5, **rest) -> record.Row:
+    return record.row("SR", image, "DN=1", "psnr", value, **rest)
+
+
+def test_rows_come_back_as_written(tmp_path):
+    cost = {"weights": {"DN": np.float64(1)}, "unet_calls": 8}
+    given = made(value=np.float32(1 / 3), variant="RGB", severity=2, **cost)
+    path = record.write_rows(tmp_path, "40_one_expert", [given])
+    line = json.loads(path.read_text())
+    assert line == {
+        "source": "40_one_expert",
+        "set": "SR",
+        "image": "coffee",
+        "method": "DN=1",
+        "metric": "psnr",
+        "variant": "RGB",
+        "weights": {"DN": 1.0},
+        "value": 0.333333,
+        "status": "ok",
+        "reason": None,
+        "unet_calls": 8,
+        "seconds": None,
+        "severity": 2,
+    }
+    assert record.read_rows(tmp_path) == record.read_rows(path) == [line]
+    assert list(line) == sorted(line)
+
+
+def test_a_number_that_could_not_be_produced_says_why(tmp_path):
+    record.write_rows(tmp_path, "a", [record.not_run("GoPro", "1", "MD=1", "musiq", "weights are missing")])
+    (row,) = record.read_rows(tmp_path)
+    assert (row["value"], row["status"], row["reason"]) == (None, "not run", "weights are missing")
+
+
+def test_writing_again_replaces_only_this_source(tmp_path):
+    record.write_rows(tmp_path, "b", [made("x", 1.0), made("y", 2.0)])
+    record.write_rows(tmp_path, "a", [made("x", 3.0)])
+    record.write_rows(tmp_path, "b", [made("z", 4.0)])
+    assert [(r["source"], r["image"], r["value"]) for r in record.read_rows(tmp_path)] == [
+        ("a", "x", 3.0),
+        ("b", "z", 4.0),
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_equal_rows_in_another_order_are_an_equal_file(tmp_path):
+    rows = [made(image, value) for image, value in (("x", 1.0), ("y", 2.0), ("z", 3.0))]
+    first = record.write_rows(tmp_path / "1", "a", rows).read_bytes()
+    assert record.write_rows(tmp_path / "2", "a", rows[::-1]).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"value": float("inf")}, "finite"),
+        ({"value": np.float32("nan")}, "finite"),
+        ({"value": None}, "'value' must be a number"),
+        ({"value": "21.5"}, "'value' must be a number"),
+        ({"value": True}, "'value' must be a number"),
+        ({"value": np.ones(3)}, "'value' must be a number"),
+        ({"status": "failed"}, "status"),
+        ({"status": "not run", "value": None}, "reason"),
+        ({"status": "not run", "reason": "no weights"}, "no value"),
+        ({"reason": "but it ran"}, "no reason"),
+        ({"image": ""}, "'image' must be text"),
+        ({"method": 3}, "'method' must be text"),
+        ({"weights": {}}, "'weights'"),
+        ({"weights": {"DN": None}}, "'DN' must be a number"),
+        ({"unet_calls": 1.5}, "whole number"),
+        ({"seconds": -1.0}, "not negative"),
+    ],
+)
+def test_a_bad_row_is_refused_and_nothing_is_written(tmp_path, change, word):
+    with pytest.raises(record.RecordError, match=word):
+        record.write_rows(tmp_path, "a", [made(), {**made("other"), **change}])
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_row_needs_every_field(tmp_path):
+    row = made()
+    del row["unet_calls"]
+    with pytest.raises(record.RecordError, match="SR / coffee .*'unet_calls' is missing"):
+        record.write_rows(tmp_path, "a", [row])
+
+
+def test_a_row_of_another_notebook_is_refused(tmp_path):
+    with pytest.raises(record.RecordError, match="'b'.*'a'"):
+        record.write_rows(tmp_path, "a", [{**made(), "source": "b"}])
+
+
+def test_two_rows_of_one_name_are_refused(tmp_path):
+    with pytest.raises(record.RecordError, match="a / SR / coffee / DN=1 / psnr"):
+        record.write_rows(tmp_path, "a", [made(), made(value=3.0)])
+    record.write_rows(tmp_path, "a", [made(), made(value=3.0, variant="Y")])
+    assert len(record.read_rows(tmp_path)) == 2
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = record.write_rows(tmp_path, "a", [made("x"), made("y")])
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(record.RecordError, match=r"rows\.jsonl, line 2"):
+        record.read_rows(tmp_path)
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        record.read_rows(tmp_path / "elsewhere")
+
+
+def test_facts_of_a_run_add_up(tmp_path):
+    record.write_run(tmp_path, profile="demo", data={"train": "1a"}, finished=False)
+    record.write_run(tmp_path, data={"eval": "2b"}, finished=True)
+    expected = {"profile": "demo", "data": {"train": "1a", "eval": "2b"}, "finished": True}
+    assert record.read_run(tmp_path) == expected
+
+
+def test_a_run_without_its_story_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        record.read_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(record.RecordError, match=r"run\.json is not JSON"):
+        record.read_run(tmp_path)
+
+
+def test_provenance_names_code_versions_and_device(tmp_path):
+    import jax
+
+    story = record.provenance("demo", PROFILES["demo"], 3, checkpoints={"demo": "1a"}, data={"eval": "2b"})
+    assert story["versions"]["jax"] == jax.__version__
+    assert story["device"]["platform"] == jax.devices()[0].platform
+    assert story["config"]["unet"]["channels"] == PROFILES["demo"].unet.channels
+    assert (story["seed"], story["checkpoints"], story["data"]) == (3, {"demo": "1a"}, {"eval": "2b"})
+    if (ROOT / ".git").exists():
+        assert len(story["commit"]) == 40 and isinstance(story["dirty"], bool)
+    else:
+        assert story["commit"] is story["dirty"] is None
+    text = record.write_run(tmp_path, **story).read_text()
+    assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+
+
+def test_committed_results_are_valid():
+    for path in sorted((ROOT / "results").glob("*/rows.jsonl")):
+        rows = record.read_rows(path)
+        assert rows, f"{path} holds no rows"
+        assert record.read_run(path.parent)["finished"] is True
+        files = [one for one in path.parent.rglob("*") if one.is_file()]
+        assert sum(one.stat().st_size for one in files) <= 20_000_000, f"{path.parent} is too large"
