@@ -79,6 +79,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.999
     save_every: int = 500
+    draws: int = 1  # times and noises drawn for each pair of a batch
     decay: bool = True  # False: constant rate after the warm-up
 
     @property
@@ -140,11 +141,11 @@ SETS = ("SR", "MD", "DD", "DN", "complex")
 DEMO = Config(
     name="demo",
     vae=VAEConfig((16, 32, 64), (16, 32, 64), latent_channels=12, shortcut=True),
-    unet=UNetConfig(channels=(64, 128, 192), attention=(False, True, True), blocks=1, head_dim=32, groups=16),
+    unet=UNetConfig(channels=(64, 96, 128), attention=(False, True, True), blocks=1, head_dim=32, groups=16),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
-    train_vae=TrainConfig(stages=(Stage(64, 16, 12_000),), learning_rate=1e-3),
-    train=TrainConfig(stages=(Stage(64, 32, 4_000), Stage(128, 8, 1_000)), learning_rate=6e-4),
+    train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
+    train=TrainConfig(stages=(Stage(64, 16, 2_600), Stage(128, 4, 900)), learning_rate=6e-4, draws=2),
     sample=SampleConfig(steps=8, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
     checkpoint="demo",

@@ -43,17 +43,19 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     """|| eps - eps_theta(z_t, z_LQ, s) ||^2 over random t, eps and tasks (or the same on v).
 
     The image condition (z_LQ) and the text are each dropped with their own probability; no text is what the
-    blind expert is trained on. The autoencoder gets no gradient.
+    blind expert is trained on. The autoencoder gets no gradient. Each encoded pair is used for
+    `config.train.draws` draws of (t, eps, dropped conditions): encoding costs as much as the UNet here.
     Paper: Eq. 1 and section 3.
     Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks, n], row 0 the empty prompt.
     Test: test_loss.py::test_perfect_prediction_has_no_loss
     """
-    b = batch["x"].shape[0]
+    b, draws = batch["x"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text = jax.random.split(key, 4)
     latents = jax.lax.stop_gradient(model.vae.encode(jnp.concatenate([batch["x"], batch["y"]])))
-    z_0, z_lq = latents[:b], latents[b:]
+    z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (latents[:b], latents[b:], batch["task"]))
+    b = b * draws
     keep = jax.random.bernoulli(k_image, 1 - config.drop_image, (b, 1, 1, 1))
-    prompt = jnp.where(jax.random.bernoulli(k_text, config.drop_text, (b,)), 0, 1 + batch["task"])
+    prompt = jnp.where(jax.random.bernoulli(k_text, config.drop_text, (b,)), 0, 1 + task)
     context = model.text(batch["ids"])[prompt]
     t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
@@ -61,7 +63,7 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     output = model.unet(add_noise(z_0, eps, alpha, sigma), z_lq * keep, t, context)
     error = ((output - target(z_0, eps, alpha, sigma, schedule.config.prediction)) ** 2).mean((1, 2, 3))
     per_task = {}
-    for i, task in enumerate(TASKS):
-        mine = batch["task"] == i
-        per_task[task.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
+    for i, expert in enumerate(TASKS):
+        mine = task == i
+        per_task[expert.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
     return error.mean(), per_task

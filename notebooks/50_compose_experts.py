@@ -1,0 +1,340 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # 50 Compose experts
+#
+# **The question.** A photo that is blurred *and* noisy needs two experts at once. How do we mix what they say,
+# and why is it allowed that one of them gets a *negative* weight?
+#
+# **In:** the model with its six experts (notebook 40 looked at them one by one) and the evaluation pairs.
+# **Out:** two fixed mixtures from the paper and four even pairs of our own, measured on every photo of every
+# set: rows in `rows.jsonl`, the strip of the paper's Figure 9, and the table that says whether mixing pays.
+#
+# **Minutes:** smoke 1, demo 5.
+#
+# Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. An *expert* is a question to one and the
+# same network: blind restoration (BR, no text), super-resolution (SR), motion deblurring (MD), defocus
+# deblurring (DD), denoising (DN), and DownLQ, which is SR shown a photo with less information in it.
+
+# %% tags=["parameters"]
+profile = "smoke"
+seed = 0
+run_dir = "results/runs/by-hand"
+
+# %%
+import inspect
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from benchmarks.evaluate import EXPERT_METHODS, MIXTURES, PAIRS, Evaluation, mean_table
+from benchmarks.figures import save_figure, show_photos
+from unires.compose import active, compose
+from unires.metrics import measure
+from unires.models.store import load_model
+from unires.record import read_rows, write_rows
+from unires.restore import Restorer, with_factor
+from unires.schedule import Schedule
+from unires.tasks import EXPERTS, weights_vector
+
+sns.set_theme(style="whitegrid", context="notebook")
+evaluation = Evaluation.start(run_dir, profile, seed)
+config = evaluation.config
+item = evaluation.sets["complex"][0]
+print(f"first complex photo: {item.image}, flawed by {item.recipe.tasks}")
+
+# %% [markdown]
+# ## 1 Eq. 2, and why the weights sum to 1
+#
+# In every step of sampling the network looks at the noisy latent $z_t$ and the photo's own latent
+# $z_\mathrm{LQ}$ and predicts the noise. Ask it K times, once with each prompt $s_k$, and mix the answers:
+#
+# $$\hat\epsilon(w) = \sum_k w_k\, \epsilon_\theta(z_t, z_\mathrm{LQ}, s_k), \qquad \sum_k w_k = 1. \tag{Eq. 2}$$
+#
+# The sum is no matter of taste. A network may be trained to say the noise $\epsilon$, the clean latent $z_0$ or
+# the velocity $v = \alpha_t\epsilon - \sigma_t z_0$; they are three ways to write one belief, because
+# $z_t = \alpha_t z_0 + \sigma_t \epsilon$ is known. From an expert's $\epsilon_k$ follow
+#
+# $$z_{0,k} = \frac{z_t - \sigma_t\,\epsilon_k}{\alpha_t}, \qquad
+#   v_k = \frac{\epsilon_k - \sigma_t z_t}{\alpha_t} \quad\text{(with } \alpha_t^2 + \sigma_t^2 = 1\text{)}.$$
+#
+# Now mix the clean latents instead of the noises:
+#
+# $$\sum_k w_k z_{0,k} = \frac{\big(\sum_k w_k\big) z_t - \sigma_t \sum_k w_k \epsilon_k}{\alpha_t}
+#   = \frac{z_t - \sigma_t\,\hat\epsilon(w)}{\alpha_t} \quad\text{only if } \sum_k w_k = 1 .$$
+#
+# The noisy latent $z_t$ belongs to nobody: all experts share it, so it must be counted exactly once. With a sum
+# of 1 the mixture doesn't depend on what the network was trained to say. That is why the small model of this
+# kit may predict v (better when steps are few) and the paper's predict $\epsilon$, on one code path.
+#
+# By hand, with random numbers in place of a network:
+
+# %%
+schedule = Schedule.make(config.schedule)
+t = 600
+alpha, sigma = schedule.alpha[t].astype(float), schedule.sigma[t].astype(float)
+rng = np.random.default_rng(seed)
+z_t, eps = rng.standard_normal((8, 8, 4)), rng.standard_normal((6, 8, 8, 4))  # one shared z_t, six opinions
+z_0 = (z_t - sigma * eps) / alpha
+v = alpha * eps - sigma * z_0
+
+
+def three_mixes(w):
+    """The clean latent that follows from mixing eps, v and z_0."""
+    mixed = [np.tensordot(w, opinions, 1) for opinions in (eps, v, z_0)]
+    return (z_t - sigma * mixed[0]) / alpha, alpha * z_t - sigma * mixed[1], mixed[2]
+
+
+by_eps, by_v, by_z0 = three_mixes(np.array([0.1, 0.5, 0.7, 0, -0.2, -0.1]))  # sums to 1
+assert np.allclose(by_eps, by_z0) and np.allclose(by_v, by_z0)
+by_eps, by_v, by_z0 = three_mixes(np.array([0.1, 0.5, 0.7, 0, -0.2, 0.1]))  # sums to 1.2
+print(f"sum 1.2: the three mixes differ by up to {np.abs(by_eps - by_z0).max():.2f} latent units")
+assert not np.allclose(by_eps, by_z0)
+
+# %% [markdown]
+# The same with the real network. `Restorer.sample` returns the clean latent $\hat z_0$; with a single step it is
+# one opinion at the noisiest time. Ask each expert alone, mix the three clean latents outside, and compare with
+# the composition inside, where the network's own kind of prediction is mixed:
+
+# %%
+restorer = evaluation.restorer
+print(f"this network predicts {config.schedule.prediction}")
+noise = restorer.noise(*item.y.shape[:2], seed)
+mixture = {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6}
+inside, _ = restorer.sample(item.y, weights_vector(mixture), noise, steps=1)
+alone = {k: restorer.sample(item.y, weights_vector({k: 1.0}), noise, steps=1)[0] for k in mixture}
+outside = sum(weight * alone[k] for k, weight in mixture.items())
+gap, size = float(np.abs(inside - outside).max()), float(np.abs(inside).max())
+print(f"largest difference {gap:.1e}, largest latent value {size:.1f}")
+assert gap < 1e-3 * size
+
+# %% [markdown]
+# **Mixing in every step is not mixing photos.** After one step the two agree. But the network isn't linear: the
+# mixed latent is what *all* experts see in the next step, so each can react to what the others did. Averaging
+# two finished photos is a double exposure; composing is a conversation. The distance between the two, as a
+# PSNR (the higher, the closer):
+
+# %%
+half = {"SR": 0.5, "DN": 0.5}
+composed = evaluation.restore(item, half).photo
+exposed = sum(0.5 * evaluation.restore(item, {name: 1.0}).photo for name in half)
+print(f"composed against averaged photos: {measure('psnr', composed, exposed):.1f} dB")
+for name, photo in (("composed", composed), ("averaged", exposed)):
+    print(f"{name}: {measure('psnr', photo, item.x):.2f} dB, LPIPS {measure('lpips', photo, item.x):.3f} to HQ")
+assert np.abs(composed - exposed).max() > 0
+
+# %% [markdown]
+# ## 2 Only what is asked for is computed
+#
+# Six experts cost six passes through the UNet in each step. An expert with weight 0 adds nothing to the sum, so
+# it isn't asked at all:
+
+# %%
+print(inspect.getsource(active))
+for method, weights in MIXTURES.items():
+    chosen, w = active(weights_vector(weights), EXPERTS)
+    made = evaluation.restore(item, weights)
+    print(f"{method}: {len(chosen)} experts x {config.sample.steps} steps = {made.unet_calls} UNet calls")
+    assert made.unet_calls == len(chosen) * config.sample.steps and np.isclose(w.sum(), 1)
+
+# %% [markdown]
+# It follows that a *one-hot* weight vector (a single 1) is the single expert itself: not nearly, but bit for
+# bit. We may name experts in a dictionary or give the vector of six numbers; no weights at all means blind
+# restoration:
+
+# %%
+by_name = restorer(item.y, {"DN": 1.0}, seed=seed)
+by_vector = restorer(item.y, np.array([0, 0, 0, 0, 1, 0], np.float32), seed=seed)
+assert [expert.name for expert in EXPERTS][4] == "DN" and np.array_equal(by_name, by_vector)
+assert np.array_equal(restorer(item.y, seed=seed), restorer(item.y, {"BR": 1.0}, seed=seed))
+assert np.abs(by_name - evaluation.restore(item, {"DN": 1.0}).photo).max() <= 0.5 / 255 + 1e-6  # kept as 8 bit
+print("one-hot = the single expert, bit for bit")
+
+# %% [markdown]
+# ## 3 Negative weights: walking past the end of a line
+#
+# With two experts the mixtures $w\,a + (1-w)\,b$ are the points of the straight line through $a$ and $b$. For
+# $0 \le w \le 1$ we stand between them; at $w = 1.2$ we have walked *past* $a$, away from $b$. A negative weight
+# says: "and whatever this expert would do, do less of it than nothing". The paper's most frequent optimum is of
+# this kind, DN = -0.2 with DownLQ = 1.2. Denoising smooths; a little of its opposite keeps the grain that looks
+# like detail.
+#
+# You know the special case: *classifier-free guidance*. There the prediction with text is exaggerated against
+# the one without, $\epsilon_\varnothing + g\,(\epsilon_s - \epsilon_\varnothing)$. Sort the terms:
+#
+# $$\epsilon_\varnothing + g\,(\epsilon_\mathrm{SR} - \epsilon_\varnothing)
+#   = \underbrace{g}_{w_\mathrm{SR}}\,\epsilon_\mathrm{SR} + \underbrace{(1-g)}_{w_\mathrm{BR}}\,\epsilon_\varnothing .$$
+#
+# It is Eq. 2 with the experts SR and BR (no text), weights that sum to 1, and a negative one as soon as $g > 1$.
+# That our blind expert exists at all comes from training: the text is dropped now and then.
+
+# %%
+g = 2.0
+blind, sr = (restorer.sample(item.y, weights_vector({k: 1.0}), noise, steps=1)[0] for k in ("BR", "SR"))
+guided = blind + g * (sr - blind)  # as every text-to-image program writes it
+mixed = compose(np.stack([sr, blind]), np.array([g, 1 - g], np.float32))  # Eq. 2
+assert np.allclose(guided, mixed, atol=1e-4 * size)
+walk = [evaluation.restore(item, w).photo for w in ({"BR": 1.0}, {"SR": 1.0}, {"SR": g, "BR": 1 - g})]
+titles = ["LQ", "BR (g = 0)", "SR (g = 1)", f"SR={g:g} BR={1 - g:g}", "HQ"]
+figure = show_photos([[item.y, *walk, item.x]], titles, zoom=0.6)
+save_figure(figure, run_dir, "50_guidance.jpg")
+plt.show()
+
+# %% [markdown]
+# ## 4 The DownLQ dial
+#
+# An expert needs no network of its own; a changed *condition* is enough. DownLQ asks the SR question but
+# shows the network less: the LQ photo reduced by a factor in pixel space and brought back. What isn't seen
+# can't bind, so the model follows its prior instead. A large factor gives more invented detail and less
+# fidelity; factor 1 is the SR expert itself. (The paper's Figure 3 turns this dial up to 16.)
+#
+# A `Restorer` takes any tuple of experts. Here is one whose four experts are four positions of the dial:
+
+# %%
+factors = (1, 2, 4, 8)
+model, sizes, _ = load_model(config)
+dial = tuple(replace(with_factor(factor)[-1], name=f"DownLQ x{factor}") for factor in factors)
+turned = Restorer(model, sizes, dial)
+photos = [turned(item.y, {expert.name: 1.0}, seed=seed) for expert in dial]
+figure = show_photos([[item.y, *photos, item.x]], ["LQ", *(e.name for e in dial), "HQ"], zoom=0.6)
+save_figure(figure, run_dir, "50_downlq_factors.jpg")
+plt.show()
+
+# %% [markdown]
+# Two positions of the dial are old friends: factor 1 must give the SR expert's photo and factor 4 the DownLQ
+# expert's (nothing but the rounding of floats may differ, which stays far below one step of an 8-bit file). The
+# numbers then say how far each photo moved away from the flawed one, and from the sharp one:
+
+# %%
+same = {"SR": photos[0], "DownLQ": photos[2]}
+for name, photo in same.items():
+    assert np.abs(photo - restorer(item.y, {name: 1.0}, seed=seed)).max() < 1 / 255
+for expert, photo in zip(dial, photos, strict=True):
+    to_lq, to_hq = measure("psnr", photo, item.y), measure("psnr", photo, item.x)
+    distance = measure("lpips", photo, item.x)
+    print(f"{expert.name:10}  to LQ {to_lq:5.2f} dB   to HQ {to_hq:5.2f} dB   LPIPS to HQ {distance:.3f}")
+
+# %% [markdown]
+# ## 5 From one expert to another in six steps
+#
+# The paper's Figure 9 walks from super-resolution to denoising. The two pull in opposite directions: SR has
+# learnt to put detail where there is little, and takes noise for detail; DN has learnt to take grain away, and
+# takes texture for grain. A photo that is both small and noisy needs a point between them. Below each photo lies
+# its middle, enlarged four times by repeating pixels.
+
+# %%
+steps = np.linspace(1, 0, 6).round(1)
+walk = [evaluation.restore(item, {"SR": float(w), "DN": float(1 - w)}).photo for w in steps]
+
+
+def middle(photo):
+    """The middle sixteenth of a photo, four times as large."""
+    h, w = (side // 8 for side in photo.shape[:2])
+    return np.kron(photo[3 * h : 5 * h, 3 * w : 5 * w], np.ones((4, 4, 1), np.float32))
+
+
+titles = [f"SR={w:.1f} DN={1 - w:.1f}" for w in steps]
+figure = show_photos([walk, [middle(photo) for photo in walk]], titles, ["photo", "middle x4"], zoom=0.6)
+save_figure(figure, run_dir, "50_figure9.jpg")
+plt.show()
+
+# %% [markdown]
+# Does the middle of the walk beat its ends? PSNR asks for the right values, LPIPS for the right look; they need
+# not agree on the best point, and another photo has another best point. That is why notebook 60 searches for
+# weights photo by photo.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), up is better", "LPIPS, down is better"), strict=True):
+    values = [measure(metric, photo, item.x) for photo in walk]
+    axis.axhline(measure(metric, item.y, item.x), color="grey", linestyle="--", label="LQ")
+    axis.plot(steps, values, marker="o", label="SR = w, DN = 1 - w")
+    axis.set(xlabel="weight w of SR (DN has the rest)", ylabel=label)
+axes[0].legend()
+save_figure(figure, run_dir, "50_walk.png")
+plt.show()
+
+# %% [markdown]
+# ## 6 Every photo of every set
+#
+# One photo proves nothing. We fix six mixtures beforehand: two of the paper's (the optimum that it shows for one
+# photo in Figure 11, and the constant that was optimal most often) and four even pairs of our own. Each restores
+# every photo of every set, with the same noise for all, and every value becomes a row.
+
+# %%
+rows = []
+for method, weights in (MIXTURES | PAIRS).items():
+    assert np.isclose(sum(weights.values()), 1)
+    for pair in evaluation.items:
+        rows += evaluation.evaluate(pair, method, weights)
+write_rows(run_dir, "50_compose_experts", rows)
+assert len({(row["set"], row["image"]) for row in rows}) == len(evaluation.items)
+mean_table(rows).round(3)
+
+# %% [markdown]
+# ## 7 Was it worth it?
+#
+# On isolated flaws (SR, MD, DD, DN) the right single expert should be hard to beat: it was trained on exactly
+# that. The reason for composing are the `complex` photos. So we put the mixtures beside the flawed photos (rows
+# of notebook 10) and the single experts (rows of notebook 40). The claim to test: *the best mixture is better
+# than LQ, and better than the best single expert, on PSNR and on LPIPS*. It is printed, not asserted: a model
+# that is too small or trained too briefly may well fail it.
+
+# %%
+known = read_rows(run_dir)
+wanted = ("LQ", *EXPERT_METHODS, *MIXTURES, *PAIRS)
+ours = [row for row in known if row["set"] == "complex" and row["method"] in wanted]
+table = mean_table(ours).loc["complex"]
+missing = [method for method in wanted if method not in table.index]
+if missing:
+    print("not in this run yet:", ", ".join(missing), "(notebooks 10 and 40 come first)")
+table.loc[[method for method in wanted if method in table.index]].round(3)
+
+# %%
+groups = {"LQ": ["LQ"], "best single expert": list(EXPERT_METHODS), "best mixture": [*MIXTURES, *PAIRS]}
+for metric, sign in (("psnr", 1), ("lpips", -1)):
+    print(metric, "(up is better)" if sign > 0 else "(down is better)")
+    for group, methods in groups.items():
+        means = {method: table[metric][method] for method in methods if method in table.index}
+        best = max(means, key=lambda method: sign * means[method], default=None)  # noqa: B023
+        print(f"  {group:18}", f"{means[best]:7.3f}  {best}" if best else "not run")
+
+# %% [markdown]
+# Choosing the best of six mixtures by looking at the results flatters the mixtures a little, as choosing the
+# best of six experts flatters the experts. What a search may know, and what it may not, is the subject of
+# notebook 60.
+#
+# A restorer trades two things: *distortion* (PSNR, how far from the true values) and *perception* (LPIPS, how far
+# from the true look). Plotted against each other, better lies to the lower right; no method can move there for
+# free, and a mixture often lands between its parts:
+
+# %%
+shown = table.loc[[method for method in wanted if method in table.index]].reset_index()
+groups = {**dict.fromkeys(EXPERT_METHODS, "one expert"), "LQ": "flawed photo"}
+shown["kind"] = [groups.get(method, "mixture") for method in shown["method"]]
+figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+sns.scatterplot(shown, x="psnr", y="lpips", hue="kind", style="kind", s=80, ax=axis)
+for _, one in shown.iterrows():
+    axis.annotate(one["method"], (one["psnr"], one["lpips"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+axis.set(xlabel="mean PSNR on complex (dB)", ylabel="mean LPIPS on complex")
+axis.margins(x=0.15)
+save_figure(figure, run_dir, "50_complex.png")
+plt.show()
+
+# %% [markdown]
+# ## What to try
+#
+# 1. Walk past the ends: add w = 1.4 and w = -0.4 to the six steps of section 5. When does the photo break?
+# 2. Which pair of experts differs most on this photo? Compare their clean latents after one step, all fifteen
+#    pairs, and mix the two that are furthest apart.
+# 3. Let the weights change with time: half of the steps with SR = 1, the other half with DN = 1, in both orders.
+#    (`unires.sample.ddim` takes any function `predict(z, t)`.) Which order is better, and why?
+# 4. Weights that sum to 1.2 are refused. Find where, and work out from section 1 what they would do to a model
+#    that predicts v, and to one that predicts the noise.
