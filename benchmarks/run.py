@@ -232,8 +232,11 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
     except (Refused, record.RecordError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    except (Failed, publish.PublishError) as error:
-        print(f"FAILED {error}\nwhat it did until then: {run_dir / 'failed'}", file=sys.stderr)
+    except Failed as error:
+        print(f"FAILED {error}\nwhat it did until then: {publish.named(run_dir, root)}/failed", file=sys.stderr)
+        return 1
+    except publish.PublishError as error:
+        print(f"not published: {error}", file=sys.stderr)
         return 1
     return 0
 

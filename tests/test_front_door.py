@@ -61,7 +61,7 @@ def test_environment_installs_the_project_itself():
     (pip,) = [entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict)]
     assert ENVIRONMENT["name"] == PROJECT["name"] == "unires"
     assert ENVIRONMENT["channels"] == ["conda-forge"]
-    assert [re.split("[=<>]", entry)[0] for entry in conda] == ["python", "pip"], "pyproject.toml is the one list"
+    assert [re.split("[=<>]", entry)[0] for entry in conda] == ["python", "pip"], "the rest: pyproject.toml"
     version = conda[0].partition("=")[2]
     assert Version(version) in Requirement(f"python{PROJECT['requires-python']}").specifier
     assert pip[0] == "-c constraints.txt" and len(pip) == 2

@@ -30,6 +30,7 @@ HELD_OUT = {
     "china": ("sklearn", "datasets/images/china.jpg"),
     "flower": ("sklearn", "datasets/images/flower.jpg"),
 }
+ISOLATED, MIXED = 0.7, 0.5  # severity of the evaluation sets
 MIXTURES = ("SR+DN", "MD+DN", "SR+MD", "DD+DN", "SR+DD+DN", "MD+DD", "SR+MD+DN", "DD+MD+DN")
 
 
@@ -95,8 +96,7 @@ def evaluation_crops(count: int, size: int) -> tuple[tuple[str, Photo], ...]:
 def evaluation_set(name: str, config: Config) -> list[Item]:
     """Held-out crops flawed by one task ("SR", "MD", "DD", "DN") or by two to three of them ("complex").
 
-    Each crop has its own seed and its own mixture; the strength is fixed at 0.6 for one flaw and 0.45 in
-    mixtures, so that a set is a set and not a lottery.
+    Each crop has its own seed and its own mixture; the severity is fixed, so that a set is no lottery.
     Paper: the isolated and complex settings of Tables 2-6, on photos of our own.
     Raises: ValueError for an unknown set.
     Test: test_data.py::test_evaluation_sets_are_reproducible
@@ -108,7 +108,7 @@ def evaluation_set(name: str, config: Config) -> list[Item]:
     for i, (image, x) in enumerate(evaluation_crops(evaluation.crops, evaluation.crop)):
         rng = np.random.default_rng([evaluation.seed, known.index(name), i])
         tasks = MIXTURES[i % len(MIXTURES)] if name == "complex" else name
-        y, recipe = degrade(tasks, x, rng, 0.45 if name == "complex" else 0.6)
+        y, recipe = degrade(tasks, x, rng, MIXED if name == "complex" else ISOLATED)
         items.append(Item(name, image, x, y, recipe))
     return items
 

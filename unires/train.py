@@ -167,32 +167,62 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
 def train(config: Config, folder: Path, out: Path, seed: int = 0) -> Path:
     """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
 
+    Run it again to continue a run that was stopped.
+    Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run.
     Test: test_train.py::test_killed_run_resumes_exactly
     """
     largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
     photos = Photos.read(folder, least=2 * largest)
+    begun = begin(config, photos, out, seed)
     model = train_ldm(config, train_vae(config, photos, out, seed), photos, out, seed)
     path = out / f"{config.name}.safetensors"
-    save_checkpoint(path, take_apart(model)[0], config, story(config, photos, out, seed))
+    save_checkpoint(path, take_apart(model)[0], config, begun | outcome(config, out))
     return path
 
 
-def story(config: Config, photos: Photos, out: Path, seed: int) -> dict:
-    """What a checkpoint's JSON tells: photos, steps, device, seconds, final losses, commit."""
+def begin(config: Config, photos: Photos, out: Path, seed: int) -> dict:
+    """Note what a run starts from in `out/begun.json`, or check that it is the same run that goes on.
+
+    Raises: ValueError if `out` holds a run with other photos, settings or seed.
+    Test: test_train.py::test_another_run_is_not_continued
+    """
+    device = jax.devices()[0]
+    facts = {
+        "profile": config.name,
+        "seed": seed,
+        "photos": {"count": len(photos.names), "manifest": photos.manifest},
+        "train_vae": dataclasses.asdict(config.train_vae),
+        "train_ldm": dataclasses.asdict(config.train),
+        "config": dataclasses.asdict(config),
+    }
     made_by = {k: v for k, v in provenance(config.name, None, seed).items() if k in ("commit", "dirty")}
-    told = {"profile": config.name, "seed": seed, "photos": {"count": len(photos.names), "manifest": photos.manifest}}
-    for part, settings in (("vae", config.train_vae), ("ldm", config.train)):
+    made_by |= {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__}
+    path = out / "begun.json"
+    facts = json.loads(json.dumps(facts))  # tuples as the file has them
+    if path.is_file():
+        before = json.loads(path.read_text())
+        other = [name for name in facts if before.get(name) != facts[name]]
+        if other:
+            raise ValueError(f"{out} holds a run with another {', '.join(other)}: choose another folder with --out")
+        return {k: v for k, v in before.items() if k != "config"}
+    write_beside(path, json.dumps(facts | made_by, indent=1).encode())
+    return {k: v for k, v in (facts | made_by).items() if k != "config"}
+
+
+def outcome(config: Config, out: Path) -> dict:
+    """Steps, seconds and mean final losses of both parts, from their logs.
+
+    Test: test_train.py::test_outcome_against_the_log
+    """
+    told = {}
+    for part in ("vae", "ldm"):
         lines = [json.loads(line) for line in (out / part / "loss.jsonl").read_text().splitlines()]
         last = lines[-200:]
-        told[f"train_{part}"] = {
-            **dataclasses.asdict(settings),
+        names = [name for name in last[0] if name not in ("step", "seconds")]
+        final = {n: float(np.mean([line[n] for line in last if line[n] is not None])) for n in names}
+        told[f"outcome_{part}"] = {
             "steps": len(lines),
             "seconds": round(sum(line["seconds"] for line in lines)),
-            "final": {
-                k: round(float(np.mean([line[k] for line in last if line[k] is not None])), 5)
-                for k in last[0]
-                if k not in ("step", "seconds")
-            },
+            "final": {name: round(value, 5) for name, value in final.items()},
         }
-    device = jax.devices()[0]
-    return told | {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__} | made_by
+    return told

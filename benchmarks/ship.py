@@ -1,0 +1,36 @@
+"""Put a trained checkpoint into the package, and its loss curves into results/training.
+
+python -m benchmarks.ship results/runs/train-demo
+"""
+
+import argparse
+from pathlib import Path
+
+from unires.config import profile
+from unires.models.store import WEIGHTS, load_checkpoint, read_story, write_beside
+
+CURVES = Path(__file__).parents[1] / "results" / "training"
+
+
+def ship(run: Path, weights: Path = WEIGHTS, curves: Path = CURVES) -> None:
+    """Copy weights, story and curves of a finished training run; the checkpoint is loaded first, so that a
+    damaged one never ships.
+
+    Raises: CheckpointError, FileNotFoundError.
+    Test: test_store.py::test_shipping_checks_the_checkpoint
+    """
+    found = sorted(run.glob("*.safetensors"))
+    if len(found) != 1:
+        raise FileNotFoundError(f"{run} must hold one .safetensors file, it holds {len(found)}: is training finished?")
+    (path,) = found
+    load_checkpoint(path, profile(read_story(path)["profile"]))
+    for part in ("vae", "ldm"):
+        write_beside(curves / f"{path.stem}_{part}_loss.jsonl", (run / part / "loss.jsonl").read_bytes())
+    for file in (path, path.with_suffix(".json")):
+        write_beside(weights / file.name, file.read_bytes())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    ship(parser.parse_args().run)

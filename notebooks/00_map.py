@@ -1,0 +1,236 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # 00 Map
+#
+# **Question.** What is UniRes, where does each of its ideas live in this code, and what proves it?
+#
+# **In:** nothing; no weights are read. **Out:** the way of the data as a picture, the reading order, the table
+# *paper idea | code | notebook | proof*, and the size of the model in each profile.
+#
+# **Minutes:** smoke under 1 | demo under 1.
+
+# %% [markdown]
+# ## The idea
+#
+# A real photo is rarely flawed in one way. It is dark *and* shaken *and* small, in unknown shares. Training data
+# with every mixture of flaws does not exist; training data for each flaw alone does. UniRes learns the single
+# flaws and **mixes what it learned when it restores**:
+#
+# $$\hat\epsilon(w) \;=\; \sum_{k=1}^{K} w_k\,\epsilon_\theta(z_t,\, z_{LQ},\, s_k),
+# \qquad \sum_k w_k = 1 \qquad\text{(Eq. 2)}$$
+#
+# In words: one network $\epsilon_\theta$ looks at a noisy latent $z_t$ and at the flawed photo's latent $z_{LQ}$
+# and guesses the noise in $z_t$. A prompt $s_k$ tells it which flaw to think of: the same network asked with
+# another prompt is another **expert**. Their guesses are added with weights $w_k$, in every step of the
+# sampling. The weights belong to the photo and are found after training.
+#
+# The experts, by the paper's abbreviations: **BR** blind restoration (no prompt), **SR** super-resolution,
+# **MD** motion deblurring, **DD** defocus deblurring, **DN** denoising, and **DownLQ**, which is SR that is only
+# shown a reduced copy of the photo and therefore makes up more detail. **LQ** is a flawed (low-quality) photo,
+# **HQ** a sharp one.
+
+# %% tags=["parameters"]
+profile = "smoke"
+seed = 0
+run_dir = "results/runs/by-hand"
+
+# %%
+import os
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+import unires.config
+from benchmarks.figures import save_figure
+from unires.models.ldm import LDM, parameter_count
+from unires.tasks import EXPERTS
+
+config = unires.config.profile(profile)
+experts = [{"expert": e.name, "prompt": e.prompt or "(none)", "LQ reduced by": e.factor} for e in EXPERTS]
+pd.DataFrame([e | {"drawn in training": t.probability} for e, t in zip(experts, EXPERTS, strict=True)])
+
+# %% [markdown]
+# SR and DownLQ share one prompt: they differ only in what they are shown. The last column is the share of each
+# task among the training pairs. BR and DownLQ need no pairs of their own: BR is trained by leaving the prompt
+# out now and then, DownLQ is a use of SR.
+
+# %%
+assert abs(sum(expert.probability for expert in EXPERTS) - 1) < 1e-9
+assert len(EXPERTS) == 6 and len({expert.prompt for expert in EXPERTS}) == 5
+
+# %% [markdown]
+# ## The way of the data
+#
+# Top row, once a photo: the flawed photo becomes a small stack of feature maps, the *latent*. Middle row, once a
+# sampling step: each expert guesses, the guesses are mixed, and DDIM (a deterministic way to take noise away)
+# moves one step from noise to photo. Bottom row: the clean latent becomes a photo, gets the flawed photo's
+# colours, and is judged.
+
+# %%
+ROWS = [
+    (["photo x", "degrade", "y (LQ)", "VAE\nencode", "z_LQ"], "#dbe9f6"),
+    (["noise z_T", "UNet\nasked K times", "compose\nEq. 2", "DDIM\nstep", "z_0"], "#fde5c8"),
+    (["VAE\ndecode", "colour\nof y", "x_hat", "metrics", "rows.jsonl"], "#dff0d8"),
+]
+figure, axes = plt.subplots(figsize=(8.4, 3.6))
+for r, (names, colour) in enumerate(ROWS):
+    for c, name in enumerate(names):
+        box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "0.4"}
+        axes.text(c, -r, name, ha="center", va="center", fontsize=10, bbox=box)
+        if c:
+            axes.annotate("", (c - 0.33, -r), (c - 0.67, -r), arrowprops={"arrowstyle": "->"})
+bend = {"arrowstyle": "->", "color": "0.4"}
+axes.annotate("", (1.1, -0.7), (3.8, -0.25), arrowprops=bend)  # z_LQ is an input of every UNet call
+axes.annotate("", (0.2, -1.75), (3.8, -1.25), arrowprops=bend)
+axes.annotate("", (1.25, -1.33), (2.75, -1.33), arrowprops=bend | {"connectionstyle": "arc3,rad=-0.25"})
+axes.text(2, -1.62, "next t", ha="center", fontsize=9, color="0.3")
+axes.set(xlim=(-0.5, 4.5), ylim=(-2.4, 0.4))
+axes.axis("off")
+save_figure(figure, run_dir, "00_way_of_the_data.png");
+
+# %% [markdown]
+# ## Reading order
+#
+# Each notebook asks one question and can be read alone; in this order they build on each other. Minutes are for
+# two processor cores.
+#
+# | notebook | question | minutes smoke, demo |
+# |---|---|---|
+# | `00_map` | What is UniRes and where is everything? | <1, <1 |
+# | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, 2 |
+# | `20_latents` | What is a latent, and what does it cost to work there? | <1, 1 |
+# | `30_train_experts` | How does one network learn four tasks at once? | 1, 3 |
+# | `40_one_expert` | What can each expert do on its own? | 1, 6 |
+# | `50_compose_experts` | What happens when their guesses are mixed? | 1, 5 |
+# | `55_downlq` | How does showing less make the model invent more? | 1, 4 |
+# | `60_search_weights` | Which mixture suits this photo, and who decides? | 1, 10 |
+# | `90_report` | What came out, beside what the paper printed? | <1, <1 |
+
+# %% [markdown]
+# ## Paper to code
+#
+# One row an idea. *Code* is where to read it, *notebook* where to see it at work, *proof* the test that fails if
+# it is wrong (each compares with a closed form, another implementation or a published number). Rows that begin
+# with **our choice** are what the paper leaves open, with the reason. `tests/test_map.py` checks every name.
+#
+# | paper idea | code | notebook | proof |
+# |---|---|---|---|
+# | Eq. 1: the network learns to guess the noise in $z_t$ | `unires/loss.py::ldm_loss` | `30_train_experts` | `test_loss.py::test_perfect_prediction_has_no_loss` |
+# | Eq. 1: noise is added by $z_t = \alpha_t z_0 + \sigma_t \epsilon$ | `unires/schedule.py::Schedule`, `unires/schedule.py::add_noise` | `20_latents` | `test_schedule.py::test_alphas_match_the_product_of_betas`, `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
+# | Eq. 1: what is guessed, $\epsilon$ | `unires/schedule.py::target` | `30_train_experts` | `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
+# | Section 3: all tasks train one network at once | `unires/train.py::train_ldm` | `30_train_experts` | `test_train.py::test_killed_run_resumes_exactly` |
+# | Section 3: tasks are drawn with probabilities .32 .28 .18 .22 | `unires/tasks.py::TASKS`, `unires/data.py::pair_batch` | `30_train_experts` | `test_data.py::test_batches_are_a_function_of_seed_and_step` |
+# | Section 3: photo and prompt are each dropped with probability .1 | `unires/loss.py::ldm_loss`, `unires/config.py::Config` | `30_train_experts` | `test_loss.py::test_perfect_prediction_has_no_loss` |
+# | Section 3: a latent diffusion model, fine-tuned whole | `unires/models/ldm.py::LDM` | `00_map` | `test_models.py::test_paper_config_is_abstract_and_counts` |
+# | Section 3: $z_{LQ}$ is concatenated to $z_t$, only the first convolution grows | `unires/models/unet.py::UNet` | `40_one_expert` | `test_models.py::test_unet_counts_the_public_parameters` |
+# | Eq. 1-2: the prompt $s$ reaches the network by cross-attention | `unires/models/text.py::TextEncoder` | `40_one_expert` | `test_models.py::test_text_encoder_is_causal` |
+# | Section 3: the blind expert BR is the network without a prompt | `unires/tasks.py::BR`, `unires/tasks.py::weights_vector` | `40_one_expert` | `test_equations.py::test_weights_are_checked` |
+# | Eq. 2: guesses are mixed, $\sum_k w_k \epsilon_k$ | `unires/compose.py::compose` | `50_compose_experts` | `test_equations.py::test_compose` |
+# | Eq. 2: weights are real numbers that sum to 1 | `unires/tasks.py::weights_vector` | `50_compose_experts` | `test_equations.py::test_weights_are_checked` |
+# | Eq. 2: in every sampling step, all experts in one batch | `unires/sample.py::predict_composed` | `50_compose_experts` | `test_equations.py::test_batched_experts_equal_a_loop` |
+# | Section 3: $g(x, w)$ samples with DDIM | `unires/sample.py::ddim` | `40_one_expert` | `test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form` |
+# | Eq. 3: $g(x, w)$, photo to photo | `unires/restore.py::restore`, `unires/restore.py::Restorer` | `40_one_expert` | `test_restore.py::test_any_size` |
+# | Section 3: DownLQ, the fidelity-quality dial (Figure 3) | `unires/compose.py::down_lq` | `55_downlq` | `test_equations.py::test_down_lq` |
+# | Eq. 4: the grid of weights, 1512 vectors | `unires/search.py::grid` | `60_search_weights` | `test_equations.py::test_the_grid_has_1512_and_252_vectors` |
+# | Eq. 3: the best weights of one photo, over the grid or over a few frequent vectors (Table 5) | `unires/search.py::best_of` | `60_search_weights` | `test_equations.py::test_best_of_finds_the_known_optimum` |
+# | After sampling: AdaIN gives back the colours of the LQ photo | `unires/colour.py::adain` | `40_one_expert` | `test_colour.py::test_adain_matches_mean_and_deviation` |
+# | SR's flaw: a softened, shrunken, compressed photo | `unires/degrade/super_resolution.py::draw` | `10_photos_and_flaws` | `test_degrade.py::test_severity_is_monotone` |
+# | MD's flaw: camera shake | `unires/degrade/motion.py::trajectory`, `unires/degrade/kernels.py::rasterise` | `10_photos_and_flaws` | `test_degrade.py::test_trajectory`, `test_degrade.py::test_shake_kernel` |
+# | DD's flaw: a lens out of focus | `unires/degrade/kernels.py::disc` | `10_photos_and_flaws` | `test_degrade.py::test_disc_area` |
+# | DN's flaw: few photons and a noisy read-out | `unires/degrade/noise.py::poisson_gaussian` | `10_photos_and_flaws` | `test_degrade.py::test_noise_variance` |
+# | Complex degradations: several flaws in one photo | `unires/degrade/__init__.py::mix` | `10_photos_and_flaws` | `test_degrade.py::test_mixture_order` |
+# | Tables 2-6: PSNR on RGB | `unires/metrics.py::psnr` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_has_its_closed_form` |
+# | Tables 2-6: SSIM (Eq. 13 of Wang et al.) | `unires/metrics.py::ssim` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_and_ssim_agree_with_scikit_image` |
+# | Tables 2-6: LPIPS (Eq. 1 of Zhang et al.) | `unires/metrics.py::lpips` | `10_photos_and_flaws` | `test_metrics.py::test_lpips_agrees_with_torch` |
+# | A score without reference, NIQE (Eq. 1-3, 7, 10 of Mittal et al.) | `unires/niqe.py::niqe`, `unires/niqe.py::normalise`, `unires/niqe.py::aggd` | `60_search_weights` | `test_metrics.py::test_niqe_agrees_with_pyiqa`, `test_metrics.py::test_aggd_finds_known_parameters` |
+# | **our choice**: NIQE in place of MUSIQ as the searched score $Q$; MUSIQ's weights come with no package, NIQE's prior can be fitted on a laptop and its author's code checked | `unires/niqe.py::fit_prior` | `60_search_weights` | `test_metrics.py::test_prior_is_the_mean_and_covariance_of_sharp_blocks` |
+# | **our choice**: number and spacing of DDIM steps (not in the paper); few, and ending at the noisiest time, because a laptop pays for each | `unires/schedule.py::Schedule.grid`, `unires/config.py::SampleConfig` | `40_one_expert` | `test_schedule.py::test_time_grids` |
+# | **our choice**: the small model guesses $v$ instead of $\epsilon$; it stays informative at every noise level, and with $\sum_k w_k = 1$ Eq. 2 is the same | `unires/schedule.py::split_prediction` | `30_train_experts` | `test_equations.py::test_composing_eps_v_and_x0_agree`, `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
+# | **our choice**: zero terminal SNR for the small model, so that training has seen what sampling starts from | `unires/config.py::ScheduleConfig` | `20_latents` | `test_schedule.py::test_alphas_match_the_product_of_betas` |
+# | **our choice**: AdamW with clipping, warm-up and cosine decay; the paper gives the rate alone | `unires/train.py::optimiser`, `unires/train.py::rate` | `30_train_experts` | `test_train.py::test_learning_rate_schedule` |
+# | **our choice**: the average of the weights over time (EMA) is what is kept; it removes the jitter of the last steps | `unires/train.py::fit` | `30_train_experts` | `test_train.py::test_killed_run_resumes_exactly` |
+# | **our choice**: small crops first, larger ones at the end; most of a flaw is local, and small crops are cheap | `unires/config.py::Stage`, `unires/data.py::draw_crop` | `30_train_experts` | `test_data.py::test_batches_are_a_function_of_seed_and_step` |
+# | **our choice**: an autoencoder of our own for the small model; the public one is far too large for a laptop's minutes | `unires/models/vae.py::VAE`, `unires/loss.py::vae_loss` | `20_latents` | `test_models.py::test_vae_shapes_and_normalisation`, `test_loss.py::test_vae_loss_against_numpy` |
+# | **our choice**: a linear path by cosine transform around it, so that training starts from a fair picture | `unires/models/vae.py::patch_basis` | `20_latents` | `test_models.py::test_patch_basis_is_orthonormal` |
+# | **our choice**: each latent channel has its own shift and scale, measured after training | `unires/train.py::train_vae` | `20_latents` | `test_train.py::test_latents_are_normalised` |
+# | **our choice**: prompts are words hashed to ids, with a small encoder trained along; five short prompts need no large vocabulary | `unires/models/text.py::tokenize` | `40_one_expert` | `test_models.py::test_tokens_are_stable_and_distinct` |
+# | **our choice**: experts of weight 0 are not asked; exact, and it saves their passes | `unires/compose.py::active` | `50_compose_experts` | `test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit` |
+# | **our choice**: large photos in overlapping tiles that share one noise field; memory stays bounded and no seam shows | `unires/restore.py::starts`, `unires/restore.py::feather` | `40_one_expert` | `test_restore.py::test_tiles_cover_everything`, `test_restore.py::test_tiles_leave_no_seam` |
+# | **our choice**: wavelet colour as an alternative to AdaIN, where colours differ from place to place | `unires/colour.py::wavelet` | `40_one_expert` | `test_colour.py::test_wavelet_removes_a_cast` |
+# | **our choice**: blur and photons in linear light, by a plain gamma of 2.2, because that is where they happen | `unires/degrade/codec.py::to_linear`, `unires/degrade/kernels.py::blur_light` | `10_photos_and_flaws` | `test_degrade.py::test_linear_light` |
+# | **our choice**: synthetic flaws on photos that ship in Python packages, in place of DiversePhotos and the training sets, which cannot be shipped | `unires/data.py::evaluation_set`, `unires/data.py::evaluation_crops` | `10_photos_and_flaws` | `test_data.py::test_evaluation_sets_are_reproducible`, `test_data.py::test_evaluation_crops_follow_the_rule` |
+# | **our choice**: a recipe beside every flawed photo that makes it again byte for byte | `unires/degrade/__init__.py::replay` | `10_photos_and_flaws` | `test_degrade.py::test_replay` |
+
+# %% [markdown]
+# ## One model, three sizes
+#
+# A **profile** is a size of the whole method: `smoke` for tests, `demo` for a laptop's processor, `paper` for the
+# published settings. No class knows which profile it serves; only numbers change. JAX can run the constructor
+# *abstractly*: it works out the shape of every array and allocates none. That is how a laptop counts the large
+# model.
+
+# %%
+models = {name: LDM.abstract(size) for name, size in unires.config.PROFILES.items()}
+parts = {"autoencoder": "vae", "UNet": "unet", "text encoder": "text"}
+counts = pd.DataFrame(
+    {name: {part: parameter_count(getattr(model, key)) for part, key in parts.items()} for name, model in models.items()}
+)
+counts.loc["total"] = counts.sum()
+counts.style.format("{:,}").set_caption("learned numbers")
+
+# %% [markdown]
+# The check against the public world: the UNet of Stable Diffusion 2 has 865,910,724 parameters. UniRes
+# concatenates $z_{LQ}$ to $z_t$, so the first convolution reads twice the channels and everything else stays. A
+# convolution of 3 x 3 taps needs $3 \cdot 3 \cdot c_{in} \cdot c_{out}$ weights. The model here must therefore
+# have exactly the public count plus what the four new input channels cost.
+
+# %%
+paper = unires.config.PROFILES["paper"]
+grown = 3 * 3 * paper.vae.latent_channels * paper.unet.channels[0]
+print(f"the first convolution grows by {grown:,}")
+assert counts.loc["UNet", "paper"] == 865_910_724 + grown == 865_922_244
+
+# %% [markdown]
+# What each size works on, and how often it calls the UNet for one photo with one expert:
+
+# %%
+sizes = unires.config.PROFILES.values()
+pd.DataFrame(
+    {
+        "pixels a side": [c.evaluation.crop for c in sizes],
+        "latent": [f"{c.evaluation.crop // c.vae.factor}² x {c.vae.latent_channels}" for c in sizes],
+        "DDIM steps": [c.sample.steps for c in sizes],
+        "network guesses": [c.schedule.prediction for c in sizes],
+        "checkpoint": [c.checkpoint or "none: random weights" for c in sizes],
+    },
+    index=[c.name for c in sizes],
+)
+
+# %% [markdown]
+# This run uses the profile named in the parameters cell.
+
+# %%
+assert unires.config.PROFILES[profile] is config
+print(f"profile {config.name}: test sets {', '.join(config.evaluation.sets)}")
+
+# %% [markdown]
+# ## What to try
+#
+# 1. Pick a row of the table, open its code and its proof side by side. What would you have to break in the code
+#    for the test to fail? Break it and run `python -m pytest tests/test_equations.py`.
+# 2. Make the demo UNet twice as wide with `dataclasses.replace` and count it abstractly. By which factor does the
+#    count grow, and why not by two?
+# 3. The experts share all weights. How many numbers would six separate networks need, and what could they not do
+#    that Eq. 2 can?
+# 4. Which rows marked *our choice* would you have chosen differently? Change one in `unires/config.py` and follow
+#    it through the notebooks.
