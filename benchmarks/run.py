@@ -233,7 +233,8 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
         print(f"refused: {error}", file=sys.stderr)
         return 2
     except Failed as error:
-        print(f"FAILED {error}\nwhat it did until then: {publish.named(run_dir, root)}/failed", file=sys.stderr)
+        place = publish.named(run_dir, root)
+        print(f"FAILED {error}\nwhat it did until then: {place}/failed", file=sys.stderr)
         return 1
     except publish.PublishError as error:
         print(f"not published: {error}", file=sys.stderr)

@@ -71,29 +71,29 @@ assert len(EXPERTS) == 6 and len({expert.prompt for expert in EXPERTS}) == 5
 # %% [markdown]
 # ## The way of the data
 #
-# Top row, once a photo: the flawed photo becomes a small stack of feature maps, the *latent*. Middle row, once a
-# sampling step: each expert guesses, the guesses are mixed, and DDIM (a deterministic way to take noise away)
+# Top row, once a photo: the flawed photo becomes a small stack of feature maps, the *latent*. Middle row, from right
+# to left, once a sampling step: each expert guesses, the guesses are mixed, and DDIM (a deterministic way to take noise away)
 # moves one step from noise to photo. Bottom row: the clean latent becomes a photo, gets the flawed photo's
 # colours, and is judged.
 
 # %%
-ROWS = [
-    (["photo x", "degrade", "y (LQ)", "VAE\nencode", "z_LQ"], "#dbe9f6"),
-    (["noise z_T", "UNet\nasked K times", "compose\nEq. 2", "DDIM\nstep", "z_0"], "#fde5c8"),
-    (["VAE\ndecode", "colour\nof y", "x_hat", "metrics", "rows.jsonl"], "#dff0d8"),
+ROWS = [  # the middle row runs from right to left
+    (["photo x", "degrade", "y (LQ)", "VAE\nencode", "z_LQ"], "#dbe9f6", 1),
+    (["z_0", "DDIM\nstep", "compose\nEq. 2", "UNet,\nK times", "noise z_T"], "#fde5c8", -1),
+    (["VAE\ndecode", "colour\nof y", "x_hat", "metrics", "rows.jsonl"], "#dff0d8", 1),
 ]
-figure, axes = plt.subplots(figsize=(8.4, 3.6))
-for r, (names, colour) in enumerate(ROWS):
+figure, axes = plt.subplots(figsize=(8, 3.4))
+arrow = {"arrowstyle": "->", "color": "0.3"}
+for r, (names, colour, way) in enumerate(ROWS):
     for c, name in enumerate(names):
         box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "0.4"}
         axes.text(c, -r, name, ha="center", va="center", fontsize=10, bbox=box)
         if c:
-            axes.annotate("", (c - 0.33, -r), (c - 0.67, -r), arrowprops={"arrowstyle": "->"})
-bend = {"arrowstyle": "->", "color": "0.4"}
-axes.annotate("", (1.1, -0.7), (3.8, -0.25), arrowprops=bend)  # z_LQ is an input of every UNet call
-axes.annotate("", (0.2, -1.75), (3.8, -1.25), arrowprops=bend)
-axes.annotate("", (1.25, -1.33), (2.75, -1.33), arrowprops=bend | {"connectionstyle": "arc3,rad=-0.25"})
-axes.text(2, -1.62, "next t", ha="center", fontsize=9, color="0.3")
+            axes.annotate("", (c - 0.5 + 0.14 * way, -r), (c - 0.5 - 0.14 * way, -r), arrowprops=arrow)
+axes.annotate("", (3.3, -0.65), (3.8, -0.3), arrowprops=arrow)  # z_LQ is an input of every UNet call
+axes.annotate("", (0, -1.65), (0, -1.3), arrowprops=arrow)
+axes.annotate("", (2.8, -1.36), (1.2, -1.36), arrowprops=arrow | {"connectionstyle": "arc3,rad=0.2"})
+axes.text(2, -1.5, "next t", ha="center", fontsize=9, color="0.3")
 axes.set(xlim=(-0.5, 4.5), ylim=(-2.4, 0.4))
 axes.axis("off")
 save_figure(figure, run_dir, "00_way_of_the_data.png");

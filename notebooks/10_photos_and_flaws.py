@@ -178,7 +178,8 @@ assert np.allclose(measured, drawn, rtol=0.05)
 
 # %% [markdown]
 # They do. In the file it looks the other way round: the gamma curve is steep in the dark, so the smaller noise of
-# dark areas is stretched most. Hence the right-hand plot, and hence grainy shadows in night photos.
+# dark areas is stretched most. Hence the right-hand plot, and hence grainy shadows in night photos. (At the bright
+# end it falls once more: a full pixel cannot get fuller, so noise that would go beyond white is cut off.)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.7), layout="constrained")
@@ -288,13 +289,15 @@ order = [step["op"] for step in recipe.steps]
 print(" -> ".join(order))
 assert order.index("shake") < order.index("shrink") < order.index("sensor_noise") < order.index("jpeg")
 stages = [replay(Recipe(recipe.tasks, recipe.severity, recipe.steps[: n + 1]), x) for n in range(len(order))]
-picked = [order.index(op) for op in ("shake", "shrink", "sensor_noise", "jpeg", "enlarge")]
-figure = show_photos([[x] + [stages[n] for n in picked]], ["sharp"] + [order[n] for n in picked], zoom=0.62)
+after = {op: stage for op, stage in zip(order, stages, strict=True)}  # of a step done twice, the last
+picked = ("shake", "shrink", "sensor_noise", "jpeg", "enlarge")
+figure = show_photos([[x] + [after[op] for op in picked]], ["sharp", *picked], zoom=0.62)
 save_figure(figure, run_dir, "10_mixture_step_by_step.jpg")
 assert stages[-1].tobytes() == y.tobytes()
 
 # %% [markdown]
-# Only one JPEG happens, on the small photo: a photo is usually written once. And noise looks coarse at the end,
+# The sensor's noise comes twice: a shaken photo brings a slight read-out of its own, DN the heavy grain. But only
+# one JPEG happens, on the small photo: a photo is usually written once. And noise looks coarse at the end,
 # because it was enlarged together with the photo. Isolated training data never shows that: an expert for noise
 # knows grain of one pixel. This is precisely the gap that composing experts is meant to bridge.
 #
@@ -358,7 +361,7 @@ units = {"psnr": "PSNR (dB), higher is better", "lpips": "LPIPS, lower is better
 figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 2.8), layout="constrained")
 for axis, metric in zip(axes, shown, strict=True):
     values = table[table["metric"] == metric]
-    sns.stripplot(values, x="set", y="value", hue="set", jitter=0.15, ax=axis, legend=False)
+    sns.stripplot(values, x="set", y="value", hue="set", jitter=False, alpha=0.7, ax=axis, legend=False)
     axis.set(xlabel="test set", ylabel=units[metric])
 save_figure(figure, run_dir, "10_lq_scores.png")
 assert len(table) + sum(row["status"] == "not run" for row in rows) == len(rows)

@@ -72,7 +72,8 @@ stage = config.train.stages[0]
 # assert allows five of those.
 
 # %%
-table = pd.DataFrame([{"task": t.name, "prompt": t.prompt, "paper": t.probability} for t in TASKS]).set_index("task")
+table = pd.DataFrame([{"task": t.name, "prompt": t.prompt, "paper": t.probability} for t in TASKS])
+table = table.set_index("task")
 
 
 def tasks_at(step):
@@ -135,9 +136,10 @@ assert all(np.array_equal(batch[k], again) for k, again in pair_batch(photos, lo
 # ## 3. Equation 1
 # The autoencoder turns both photos into latents, $z_0$ from $x$ and $z_{LQ}$ from $y$ (notebook 20). Then
 # noise is added to the sharp latent only,
-# $$z_t = \alpha_t z_0 + \sigma_t \epsilon, \quad \epsilon \sim \mathcal N(0, I), \quad \alpha_t^2 + \sigma_t^2 = 1,$$
+# $$z_t = \alpha_t z_0 + \sigma_t \epsilon, \quad \epsilon \sim \mathcal N(0, I),
+# \quad \alpha_t^2 + \sigma_t^2 = 1,$$
 # and the network is asked which noise it was:
-# $$\mathcal L = \mathbb E_{t, x, \epsilon} \,\| \epsilon - \epsilon_\theta(z_t, z_{LQ}, s) \|^2. \tag{Eq. 1}$$
+# $$\mathcal L = \mathbb E_{t, x, \epsilon} \| \epsilon - \epsilon_\theta(z_t, z_{LQ}, s) \|^2. \tag{Eq. 1}$$
 #
 # **Where it comes from.** A generative model wants to maximise the likelihood of sharp latents. DDPM bounds
 # it from below by a sum over $t$ of Kullback-Leibler divergences between two Gaussians: the true step back
@@ -178,7 +180,10 @@ assert np.allclose(1 + snr, 1 / schedule.sigma[times].astype(np.float64) ** 2, r
 # ### Eq. 1 by hand
 # A fresh network's last layer is zero, so its answer is known without running it: $\hat v = 0$. Then the loss
 # must be the mean of $v^2$, and we can compute that with NumPy: the same batch, the same key for $t$ and
-# $\epsilon$, five lines of arithmetic. `ldm_loss`, which runs the whole network, has to give the same number.
+# $\epsilon$, a few lines of arithmetic. `ldm_loss`, which runs the whole network, has to give the same
+# number. (Encoding a small pair costs as much as the small UNet, so each encoded pair is used for `draws`
+# draws of time, noise and dropped conditions. The loss stays the same expectation.)
+#
 # Where latents and noise both have variance one, $\mathbb E\, v^2 = \alpha_t^2 + \sigma_t^2 = 1$: a loss near
 # 1 is the mark of knowing nothing.
 
@@ -189,12 +194,14 @@ encode = jax.jit(model.vae.encode)
 ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
 batch = pair_batch(photos, stage, seed, 0) | {"ids": ids}
 key = jax.random.key(seed)
-print(f"{parameter_count(model.unet):,} parameters in the UNet, {parameter_count(model.text):,} in the text encoder")
+print(f"{parameter_count(model.unet):,} parameters in the UNet")
+print(f"{parameter_count(model.text):,} in the text encoder")
 
 # %%
 k_t, k_eps, k_image, k_text = jax.random.split(key, 4)  # as ldm_loss splits it
-z_0, z_lq = (np.asarray(encode(batch[name]), np.float64) for name in "xy")
-t = np.asarray(jax.random.randint(k_t, (stage.batch,), 0, config.schedule.steps))
+draws = config.train.draws
+z_0, z_lq = (np.repeat(np.asarray(encode(batch[name]), np.float64), draws, axis=0) for name in "xy")
+t = np.asarray(jax.random.randint(k_t, (len(z_0),), 0, config.schedule.steps))
 alpha, sigma = (np.float64(s)[t][:, None, None, None] for s in (schedule.alpha, schedule.sigma))
 eps = np.asarray(jax.random.normal(k_eps, z_0.shape), np.float64)
 z_t = alpha * z_0 + sigma * eps  # add noise
@@ -221,7 +228,7 @@ def copyist(z_t, z_lq, t, context):
 
 
 stand_in = SimpleNamespace(vae=model.vae, text=lambda ids: jnp.zeros((*ids.shape, 1)), unet=copyist)
-keep = np.asarray(jax.random.bernoulli(k_image, 1 - config.drop_image, (stage.batch, 1, 1, 1)))
+keep = np.asarray(jax.random.bernoulli(k_image, 1 - config.drop_image, (len(z_0), 1, 1, 1)))
 price = 1 / sigma**2 if config.schedule.prediction == "v" else (alpha / sigma) ** 2
 by_hand = np.mean(price * (z_0 - keep * z_lq) ** 2)
 library, _ = jax.jit(lambda b, k: loss.ldm_loss(stand_in, b, k, config, schedule))(batch, key)
@@ -249,7 +256,8 @@ print(inspect.getsource(loss.ldm_loss))
 # | dropped | dropped | $\mathbb E[\epsilon \mid z_t]$ | not used: what photos look like |
 #
 # Without a prompt the network must average over what the flaw may be. By the law of total expectation
-# $$\mathbb E[\epsilon \mid z_t, z_{LQ}] = \sum_k P(k \mid z_t, z_{LQ})\; \mathbb E[\epsilon \mid z_t, z_{LQ}, k].$$
+# $$\mathbb E[\epsilon \mid z_t, z_{LQ}]
+# = \sum_k P(k \mid z_t, z_{LQ})\; \mathbb E[\epsilon \mid z_t, z_{LQ}, k].$$
 # **The blind expert is itself a mix of the four experts**, with weights that are never negative, sum to one,
 # and are set by how plausible each task is for this photo *under the training mixture*. On a photo with two
 # flaws no single $k$ is right, and BR still hedges between single flaws. Eq. 2 takes the same sum and frees
@@ -292,7 +300,8 @@ assert abs(slope["blind"] - (0.6 * 2 + 0.4 * 0.5)) < 0.03
 # %%
 settings = pd.DataFrame({name: dataclasses.asdict(one.train) for name, one in PROFILES.items()})
 settings.loc["stages"] = [
-    ", ".join(f"{s.steps} x ({s.batch} crops of {s.crop})" for s in one.train.stages) for one in PROFILES.values()
+    ", ".join(f"{s.steps} x ({s.batch} crops of {s.crop})" for s in one.train.stages)
+    for one in PROFILES.values()
 ]
 print(config.schedule, "\n", config.unet, "\n", config.text, sep="")
 settings
@@ -310,7 +319,8 @@ steps = 60
 ramp = (1 + np.arange(steps)) / (10 + np.arange(steps))
 left = np.prod(np.minimum(config.train.ema, ramp))
 closed = np.exp(sum(np.log(i) for i in range(1, 10)) - sum(np.log(steps + i) for i in range(1, 10)))
-print(f"share of the initial weights after {steps} steps: {left:.1e}; without the ramp {config.train.ema**steps:.2f}")
+without = config.train.ema**steps
+print(f"share of the initial weights after {steps} steps: {left:.1e}; without the ramp {without:.2f}")
 print(f"half-life at full d: {np.log(0.5) / np.log(config.train.ema):.0f} steps")
 assert np.isclose(left, closed)
 
@@ -409,10 +419,10 @@ pd.DataFrame({name: part[["loss", *table.index]].mean() for name, part in ends.i
 path = WEIGHTS / "demo.json"
 if path.is_file():
     told = json.loads(path.read_text())
-    parts = {name: told.pop(name) for name in ("train_vae", "train_ldm")}
-    print(json.dumps({k: v for k, v in told.items() if k != "config"}, indent=1))
-    for name, part in parts.items():
-        print(f"{name}: {part['steps']} steps in {part['seconds']} s; final {part['final']}")
+    long = ("config", "train_vae", "train_ldm", "outcome_vae", "outcome_ldm")
+    print(json.dumps({k: v for k, v in told.items() if k not in long}, indent=1))
+    for name in ("outcome_vae", "outcome_ldm"):
+        print(f"{name}: {json.dumps(told.get(name))}")
 else:
     print(f"not run: the shipped checkpoint's story, because {path.name} is not there")
 print("this profile's weights:", story.get("sha256"), "| photos:", story.get("photos"))

@@ -47,6 +47,7 @@ from unires.tasks import EXPERTS, weights_vector
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
 config = evaluation.config
+zoom = 150 / config.evaluation.crop  # photos 150 screen pixels wide
 item = evaluation.sets["complex"][0]
 print(f"first complex photo: {item.image}, flawed by {item.recipe.tasks}")
 
@@ -183,7 +184,7 @@ mixed = compose(np.stack([sr, blind]), np.array([g, 1 - g], np.float32))  # Eq. 
 assert np.allclose(guided, mixed, atol=1e-4 * size)
 walk = [evaluation.restore(item, w).photo for w in ({"BR": 1.0}, {"SR": 1.0}, {"SR": g, "BR": 1 - g})]
 titles = ["LQ", "BR (g = 0)", "SR (g = 1)", f"SR={g:g} BR={1 - g:g}", "HQ"]
-figure = show_photos([[item.y, *walk, item.x]], titles, zoom=0.6)
+figure = show_photos([[item.y, *walk, item.x]], titles, zoom=zoom)
 save_figure(figure, run_dir, "50_guidance.jpg")
 plt.show()
 
@@ -203,7 +204,7 @@ model, sizes, _ = load_model(config)
 dial = tuple(replace(with_factor(factor)[-1], name=f"DownLQ x{factor}") for factor in factors)
 turned = Restorer(model, sizes, dial)
 photos = [turned(item.y, {expert.name: 1.0}, seed=seed) for expert in dial]
-figure = show_photos([[item.y, *photos, item.x]], ["LQ", *(e.name for e in dial), "HQ"], zoom=0.6)
+figure = show_photos([[item.y, *photos, item.x]], ["LQ", *(e.name for e in dial), "HQ"], zoom=zoom)
 save_figure(figure, run_dir, "50_downlq_factors.jpg")
 plt.show()
 
@@ -241,7 +242,7 @@ def middle(photo):
 
 
 titles = [f"SR={w:.1f} DN={1 - w:.1f}" for w in steps]
-figure = show_photos([walk, [middle(photo) for photo in walk]], titles, ["photo", "middle x4"], zoom=0.6)
+figure = show_photos([walk, [middle(photo) for photo in walk]], titles, ["photo", "middle x4"], zoom=zoom)
 save_figure(figure, run_dir, "50_figure9.jpg")
 plt.show()
 
