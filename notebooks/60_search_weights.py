@@ -8,7 +8,7 @@
 # %% [markdown]
 # # 60 Search weights
 #
-# **The question.** Every photo is flawed in its own way, so every photo has its own best weights. How do we find
+# **Question.** Every photo is flawed in its own way, so every photo has its own best weights. How do we find
 # them without knowing what the photo should look like?
 #
 # **In:** the six experts alone (notebook 40) and the mixtures (notebook 50), already restored where those
@@ -16,7 +16,7 @@
 # **Out:** for every photo of every set the best of a list of weight vectors by that score, and beside it an
 # *oracle* that was allowed to look at the answer: rows in `rows.jsonl`, and how much the search lost.
 #
-# **Minutes:** smoke 1, demo 4 (much longer if it must restore every candidate itself).
+# **Minutes:** smoke under 1 | demo about 2 (much longer if it must restore every candidate itself).
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -36,6 +36,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.evaluate import CANDIDATES, Evaluation, mean_table
 from benchmarks.figures import save_figure, show_photos
+from benchmarks.readme import ORACLE, SEARCH
 from unires.metrics import METRICS, measure
 from unires.record import write_rows
 from unires.search import best_of, grid
@@ -202,20 +203,20 @@ plt.show()
 # ## 5 Every photo of every set
 #
 # Now the same for all photos. A row's cost is the cost of the whole search: UNet calls and seconds summed over
-# the candidates, whoever made them. The second method carries its warning in its name.
+# the candidates, whoever made them. The second method carries its warning in its name (both names live in
+# `benchmarks.readme`, because the report prints them too).
 
 # %%
-BY_NIQE, BY_LPIPS = "best of list by NIQE", "best of list by LPIPS (needs the reference)"
 rows, found = [], []
 for pair in evaluation.items:
-    choices = {BY_NIQE: search(pair, no_reference_score), BY_LPIPS: search(pair, oracle_score(pair))}
+    choices = {SEARCH: search(pair, no_reference_score), ORACLE: search(pair, oracle_score(pair))}
     costs = [evaluation.restore(pair, weights) for weights in CANDIDATES.values()]
     calls, seconds = sum(one.unet_calls for one in costs), sum(one.seconds for one in costs)
     for method, best in choices.items():
         cost = {"weights": weights_dict(best.weights), "unet_calls": calls, "seconds": seconds}
         rows += evaluation.measure(pair, method, best.photo, **cost)
     picked = {method: int(np.argmax(best.scores)) for method, best in choices.items()}
-    found.append({"pair": pair, "lpips": -np.array(choices[BY_LPIPS].scores), "picked": picked,
+    found.append({"pair": pair, "lpips": -np.array(choices[ORACLE].scores), "picked": picked,
                   "rank": spearmanr(*(best.scores for best in choices.values())).statistic})  # fmt: skip
 write_rows(run_dir, "60_search_weights", rows)
 assert all(row["unet_calls"] == listed for row in rows)
@@ -229,7 +230,7 @@ mean_table(rows).round(3)
 
 # %%
 lpips = np.stack([one["lpips"] for one in found])
-chosen = lpips[range(len(found)), [one["picked"][BY_NIQE] for one in found]]
+chosen = lpips[range(len(found)), [one["picked"][SEARCH] for one in found]]
 best = lpips.min(1)
 regret = pd.DataFrame({
     "set": [one["pair"].set for one in found],
@@ -256,7 +257,7 @@ regret.groupby("set", sort=False).mean().round(4)
 
 # %%
 wins = pd.DataFrame([{"candidate": names[i], "chosen": kind} for one in found
-                     for kind, i in (("by NIQE", one["picked"][BY_NIQE]), ("by the oracle", one["picked"][BY_LPIPS]))])  # fmt: skip
+                     for kind, i in (("by NIQE", one["picked"][SEARCH]), ("by the oracle", one["picked"][ORACLE]))])  # fmt: skip
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
 sns.countplot(wins, y="candidate", hue="chosen", order=names, hue_order=["by NIQE", "by the oracle"], ax=axis)
 axis.set(xlabel=f"photos won (of {len(found)})", ylabel="")
@@ -286,10 +287,10 @@ order = sorted(complex_, key=lambda i: -(chosen - best)[i])
 photos, labels = [], []
 for i in (order[0], order[-1]):
     pair, picked = found[i]["pair"], found[i]["picked"]
-    both = [evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in (BY_NIQE, BY_LPIPS)]
+    both = [evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in (SEARCH, ORACLE)]
     photos.append([pair.y, *both, pair.x])
     labels.append(pair.recipe.tasks)
-    print(f"{pair.image}: NIQE chose {names[picked[BY_NIQE]]}, the oracle {names[picked[BY_LPIPS]]}")
+    print(f"{pair.image}: NIQE chose {names[picked[SEARCH]]}, the oracle {names[picked[ORACLE]]}")
 zoom = 150 / config.evaluation.crop
 figure = show_photos(photos, ["LQ", "NIQE's choice", "oracle's choice", "HQ"], labels, zoom=zoom)
 save_figure(figure, run_dir, "60_choices.jpg")

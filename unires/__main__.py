@@ -31,7 +31,11 @@ def parse_weights(text: str) -> dict[str, float]:
 
 
 def restore_files(arguments: argparse.Namespace) -> int:
-    """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on."""
+    """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on.
+
+    Raises: PhotoError for a folder without photos.
+    Test: test_cli.py::test_a_folder_with_one_bad_photo
+    """
     from unires.restore import restore
 
     weights = parse_weights(arguments.weights) if arguments.weights else None
@@ -64,7 +68,10 @@ def restore_files(arguments: argparse.Namespace) -> int:
 
 
 def train_profile(arguments: argparse.Namespace) -> int:
-    """Train a profile's model; run the same command again to continue where it stopped."""
+    """Train a profile's model; run the same command again to continue where it stopped.
+
+    Test: test_train.py::test_killed_run_resumes_exactly
+    """
     from unires.train import train
 
     config = profile(arguments.profile)

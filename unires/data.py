@@ -46,6 +46,10 @@ class Item:
 
 
 def sha256(path: Path) -> str:
+    """Hash of a file's bytes.
+
+    Test: test_data.py::test_held_out_photos_are_not_for_training
+    """
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -65,7 +69,10 @@ def held_out_paths() -> dict[str, Path]:
 
 
 def texture(photo: Photo) -> float:
-    """Mean gradient magnitude of the luminance: how much there is to restore."""
+    """Mean gradient magnitude of the luminance: how much there is to restore.
+
+    Test: test_data.py::test_evaluation_crops_follow_the_rule
+    """
     grey = np.asarray(photo).mean(-1)
     return float(np.hypot(*np.gradient(grey)).mean())
 
@@ -162,7 +169,10 @@ class Photos:
 
 
 def halve(photo: Photo) -> Photo:
-    """Reduce by 2, averaging."""
+    """Reduce by 2, averaging.
+
+    Test: test_data.py::test_big_photos_are_halved
+    """
     h, w = photo.shape[0] // 2 * 2, photo.shape[1] // 2 * 2
     return photo[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean((1, 3), dtype=np.float32)
 
@@ -186,7 +196,10 @@ def draw_crop(photos: Photos, size: int, rng: np.random.Generator) -> Photo:
 
 
 def photo_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, np.ndarray]:
-    """Sharp crops for the autoencoder, a pure function of (seed, step)."""
+    """Sharp crops for the autoencoder, a pure function of (seed, step).
+
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    """
     rng = np.random.default_rng([seed, step, 0])
     return {"x": np.stack([draw_crop(photos, stage.crop, rng) for _ in range(stage.batch)])}
 
@@ -210,7 +223,11 @@ def pair_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, 
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:
-    """Which stage a training step belongs to."""
+    """Which stage a training step belongs to.
+
+    Raises: ValueError after the last step.
+    Test: test_data.py::test_stage_at
+    """
     for stage in config.stages:
         if step < stage.steps:
             return stage
@@ -219,7 +236,10 @@ def stage_at(config: TrainConfig, step: int) -> Stage:
 
 
 def batches(make, photos: Photos, config: TrainConfig, seed: int, start: int, ahead: int = 4) -> Iterator[dict]:
-    """Batches from step `start` to the end, made in a background thread a few steps ahead."""
+    """Batches from step `start` to the end, made in a background thread a few steps ahead.
+
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    """
     with ThreadPoolExecutor(1) as pool:
         queue = [
             pool.submit(make, photos, stage_at(config, s), seed, s)

@@ -13,7 +13,10 @@ from unires.tasks import TASKS
 
 
 def gradients(x: Photos) -> tuple[Array, Array]:
-    """Differences to the right and to the pixel below."""
+    """Differences to the right and to the pixel below.
+
+    Test: test_loss.py::test_vae_loss_against_numpy
+    """
     return x[:, :, 1:] - x[:, :, :-1], x[:, 1:] - x[:, :-1]
 
 

@@ -162,7 +162,10 @@ def load(checkpoint: str | Path = "demo", down_lq: int = 4) -> Restorer:
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:
-    """The six experts with another DownLQ factor."""
+    """The six experts with another DownLQ factor.
+
+    Test: test_restore.py::test_down_lq_factor_changes_only_that_expert
+    """
     return tuple(Expert(e.name, e.prompt, factor if e.name == "DownLQ" else 1, e.probability) for e in EXPERTS)
 
 

@@ -16,7 +16,10 @@ Tokens = Float[Array, "b n d"]
 
 
 def conv(i: int, o: int, size: int, rngs: nnx.Rngs, *, stride: int = 1, padding=None, zero: bool = False) -> nnx.Conv:
-    """A square convolution with explicit zero padding (`size // 2` unless told)."""
+    """A square convolution with explicit zero padding (`size // 2` unless told).
+
+    Test: test_models.py::test_res_block_matches_torch
+    """
     pads = [(size // 2, size // 2)] * 2 if padding is None else padding
     extra = {"kernel_init": nnx.initializers.zeros_init()} if zero else {}
     return nnx.Conv(i, o, (size, size), strides=(stride, stride), padding=pads, rngs=rngs, **extra)

@@ -25,7 +25,10 @@ class CheckpointError(ValueError):
 
 
 def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written: beside its place first, then renamed."""
+    """Write a file so that it is never seen half-written: beside its place first, then renamed.
+
+    Test: test_store.py::test_nothing_half_written_is_left
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_bytes(data)
@@ -56,7 +59,11 @@ def save_checkpoint(path: Path, arrays: dict[str, jnp.ndarray], config: Config, 
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The safetensors file of a shipped checkpoint's name, or the path itself."""
+    """The safetensors file of a shipped checkpoint's name, or the path itself.
+
+    Raises: CheckpointError for a pickle or a file that is not there.
+    Test: test_store.py::test_missing_checkpoint_is_named
+    """
     path = Path(name)
     if path.suffix in (".ckpt", ".bin", ".pt", ".pth", ".pkl"):
         raise CheckpointError(f"{path} is a pickle and is not loaded: convert it to safetensors first")
@@ -69,7 +76,11 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def read_story(path: Path) -> dict:
-    """The JSON beside a checkpoint."""
+    """The JSON beside a checkpoint.
+
+    Raises: CheckpointError if it is missing or damaged.
+    Test: test_store.py::test_missing_checkpoint_is_named
+    """
     story = path.with_suffix(".json")
     if not story.is_file():
         raise CheckpointError(f"{story.name} is missing beside {path.name}: it holds the model's config and hash")
@@ -125,7 +136,10 @@ def random_model(config: Config, seed: int = 0) -> LDM:
 
 
 def load_model(config: Config) -> tuple[LDM, Config, dict]:
-    """A profile's model: its shipped checkpoint, or seeded random weights where it names none."""
+    """A profile's model: its shipped checkpoint, or seeded random weights where it names none.
+
+    Test: test_models.py::test_random_model_is_seeded
+    """
     if config.checkpoint is None:
         return random_model(config), config, {"sha256": None, "photos": "none: random weights"}
     return load_checkpoint(config.checkpoint, config)

@@ -52,7 +52,10 @@ def from_patches(p: Array, size: int) -> Array:
 
 
 def linear(matrix: np.ndarray, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear layer that starts as this matrix."""
+    """A linear layer that starts as this matrix.
+
+    Test: test_models.py::test_patch_basis_is_orthonormal
+    """
     return nnx.Linear(*matrix.shape, kernel_init=lambda *_: jnp.asarray(matrix, jnp.float32), rngs=rngs)
 
 
