@@ -1,4 +1,4 @@
-"""Fill the README's tables from the committed run: nobody types a measured number.
+"""Fill the README's tables from the committed run and checkpoint: nobody types a measured number.
 
     python -m benchmarks.readme            write README.md anew
     python -m benchmarks.readme --check    write nothing; exit 1 where it differs
@@ -19,7 +19,7 @@ from benchmarks import pair
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS
 from unires import record
 from unires.metrics import METRICS
-from unires.models.store import write_beside
+from unires.models.store import WEIGHTS, read_story, write_beside
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = Path(__file__).with_name("paper")
@@ -30,11 +30,12 @@ DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "niqe": 2, "musiq": 2}
 HEADS = {"psnr": "PSNR dB ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "niqe": "NIQE ↓", "musiq": "MUSIQ ↑"}
 PAPERS = {"musiq": "MUSIQ ↑", "clipiqa": "ClipIQA ↑", "maniqa": "ManIQA ↑"}  # printed in the paper's tables
 NOTES = """\
-*ours (demo)*: the small model on held-out photos with two or three flaws each (the set `complex`, n crops). \
-*paper*: the 865M model on DiversePhotos x1 (Tables 4 and 5). Other model, other photos, other metrics: read \
-down the columns, never across. PSNR, SSIM and LPIPS need a sharp original, which DiversePhotos doesn't have. \
-"not run": MUSIQ has no weights in any package (nor have ClipIQA and ManIQA); all 1512 vectors are too many for \
-a processor; any other "not run" is a notebook that this run left out. An empty field: not in the paper."""
+*Ours (demo)*: the small model on held-out photos with two or three flaws each (the set `complex`, n crops). \
+*Paper*: the 865M model on DiversePhotos x1 (Tables 4 and 5). Other model, other photos, other metrics: read \
+down the columns, never across. PSNR, SSIM and LPIPS need a sharp original, which DiversePhotos lacks.
+
+*not run*: no package carries the weights of MUSIQ (nor of ClipIQA and ManIQA); the grid of 1512 vectors is \
+too much for a laptop; elsewhere, a notebook that this run left out. An empty field: not in the paper."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,19 @@ class Setting:
 
 def settings() -> list[Setting]:
     """The table's lines: the flawed photo, experts, mixtures, searches."""
-    printed = {
-        method: ("unires_table4.csv", "setting", method.replace("DownLQ", "DownLQ(x4)")) for method in EXPERT_METHODS
-    }
-    printed["DN=-0.2 DownLQ=1.2"] = ("unires_table5.csv", "weights", "1 most frequent")
+    alone = {method: method.replace("DownLQ", "DownLQ(x4)") for method in EXPERT_METHODS}
+    paper = {method: ("unires_table4.csv", "setting", text) for method, text in alone.items()}
+    paper["DN=-0.2 DownLQ=1.2"] = ("unires_table5.csv", "weights", "1 most frequent")
     lines = [Setting("LQ (the flawed photo itself)", "LQ", "10_photos_and_flaws")]
     for method in CANDIDATES:
         notebook = "40_one_expert" if method in EXPERT_METHODS else "50_compose_experts"
-        lines.append(Setting(method, method, notebook, printed.get(method)))
+        lines.append(Setting(method, method, notebook, paper.get(method)))
     few, all_ = (("unires_table5.csv", "weights", name) for name in ("8 most frequent", "grid search (1512)"))
+    search, count = "60_search_weights", len(CANDIDATES)
     return lines + [
-        Setting(f"search, few vectors: our {len(CANDIDATES)} by NIQE, paper's 8 by MUSIQ", SEARCH, "60_search_weights", few),
+        Setting(f"search in a list: our {count} by NIQE, paper's 8 by MUSIQ", SEARCH, search, few),
         Setting("search, all 1512 vectors", "full grid", "none", all_),
-        Setting(f"oracle: best of our {len(CANDIDATES)} by LPIPS, knows the answer", ORACLE, "60_search_weights"),
+        Setting(f"oracle: best of our {count} by LPIPS, knows the answer", ORACLE, search),
     ]
 
 
@@ -117,14 +118,14 @@ def minutes_text(run: dict[str, Any], notebooks: Path = pair.NOTEBOOKS, results:
         state = run.get("notebooks", {}).get(path.stem, {})
         seconds = state.get("seconds") if state.get("status") == "ok" else None
         total += seconds or 0
-        link = f"{results}/notebooks/{path.stem}.ipynb" if seconds is not None else f"notebooks/{path.stem}.ipynb"
+        link = f"{'notebooks' if seconds is None else results + '/notebooks'}/{path.stem}.ipynb"
         took = NOT_RUN if seconds is None else f"{seconds / 60:.1f}"
         lines.append(f"| [{path.stem}]({link}) | {question(path)} | {took} |")
     if not run:
         return "\n".join(lines)
-    device, versions = run.get("device", {}), run.get("versions", {})
-    about = f"On {device.get('kind')}, {device.get('cores')} cores, with JAX {versions.get('jax')}"
-    return "\n".join([*lines, f"| all | | {total / 60:.1f} |"]) + f"\n\n{about}."
+    device, jax = run.get("device", {}), run.get("versions", {}).get("jax")
+    about = f"Device: {device.get('kind')}, {device.get('cores')} cores, JAX {jax}."
+    return "\n".join([*lines, f"| all | | {total / 60:.1f} |", "", about])
 
 
 def question(path: Path) -> str:
@@ -134,6 +135,23 @@ def question(path: Path) -> str:
     if not found:
         raise ValueError(f"the first cell of {path.name} has no paragraph that begins with **Question.**")
     return " ".join(found.group(1).replace("|", "\\|").split())
+
+
+def model_text(weights: Path = WEIGHTS) -> str:
+    """What the shipped checkpoint's own story says: size, photos, training, hash."""
+    if not (weights / "demo.json").exists():
+        return f"The demo checkpoint: {NOT_RUN}."
+    story = read_story(weights / "demo.safetensors")
+    photos, parts = story["photos"], {"autoencoder": "outcome_vae", "diffusion model": "outcome_ldm"}
+    lines = [("parameters", f"{story['parameters'] / 1e6:.1f} million")]
+    lines += [("trained on", f"{photos['count']} photos")]
+    for name, part in parts.items():
+        outcome = story[part]
+        lines.append((name, f"{outcome['steps']} steps, {outcome['seconds'] / 60:.0f} minutes"))
+    lines += [("device", story["device"]), ("photos' manifest", f"`{photos['manifest'][:16]}`")]
+    lines.append(("weights' sha256", f"`{story['sha256'][:16]}`"))
+    table = [("`demo.safetensors`", ""), ("---", "---"), *lines]
+    return "\n".join(f"| {name} | {fact} |" for name, fact in table)
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
@@ -157,7 +175,8 @@ def generated(results: Path, notebooks: Path = pair.NOTEBOOKS) -> dict[str, str]
     """Every table of the README; before a first run is published they say "not run"."""
     there = (results / "run.json").exists()
     rows, run = (record.read_rows(results), record.read_run(results)) if there else ([], {})
-    return {"ours-and-paper": table_text(rows), "minutes": minutes_text(run, notebooks)}
+    minutes = minutes_text(run, notebooks)
+    return {"ours-and-paper": table_text(rows), "minutes": minutes, "model": model_text()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -174,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if given.check:
         if after != before:
-            print(f"{given.readme.name} differs from {given.results}: run python -m benchmarks.readme", file=sys.stderr)
+            print(f"{given.readme} differs from its sources: python -m benchmarks.readme", file=sys.stderr)
         return int(after != before)
     write_beside(given.readme, after.encode())
     print(f"wrote {given.readme.name}")

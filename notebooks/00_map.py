@@ -102,18 +102,18 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # ## Reading order
 #
 # Each notebook asks one question and can be read alone; in this order they build on each other. Minutes are for
-# two processor cores.
+# two processor cores; each notebook uses what the ones before it have already restored.
 #
 # | notebook | question | minutes smoke, demo |
 # |---|---|---|
 # | `00_map` | What is UniRes and where is everything? | <1, <1 |
 # | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, 2 |
 # | `20_latents` | What is a latent, and what does it cost to work there? | <1, 1 |
-# | `30_train_experts` | How does one network learn four tasks at once? | 1, 3 |
-# | `40_one_expert` | What can each expert do on its own? | 1, 6 |
-# | `50_compose_experts` | What happens when their guesses are mixed? | 1, 5 |
-# | `55_downlq` | How does showing less make the model invent more? | 1, 4 |
-# | `60_search_weights` | Which mixture suits this photo, and who decides? | 1, 10 |
+# | `30_train_experts` | How does one network learn four tasks at once? | <1, 4 |
+# | `40_one_expert` | What can each expert do on its own? | <1, 8 |
+# | `50_compose_experts` | What happens when their guesses are mixed? | <1, 10 |
+# | `55_downlq` | How does showing less make the model invent more? | <1, 4 |
+# | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 2 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]
@@ -130,7 +130,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Eq. 1: what is guessed, $\epsilon$ | `unires/schedule.py::target` | `30_train_experts` | `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
 # | Section 3: all tasks train one network at once | `unires/train.py::train_ldm` | `30_train_experts` | `test_train.py::test_killed_run_resumes_exactly` |
 # | Section 3: tasks are drawn with probabilities .32 .28 .18 .22 | `unires/tasks.py::TASKS`, `unires/data.py::pair_batch` | `30_train_experts` | `test_data.py::test_batches_are_a_function_of_seed_and_step` |
-# | Section 3: photo and prompt are each dropped with probability .1 | `unires/loss.py::ldm_loss`, `unires/config.py::Config` | `30_train_experts` | `test_loss.py::test_perfect_prediction_has_no_loss` |
+# | Section 3: photo and prompt are each dropped with probability .1 | `unires/loss.py::ldm_loss`, `unires/config.py::Config` | `30_train_experts` | `test_loss.py::test_perfect_prediction_has_no_loss`, `test_loss.py::test_conditions_are_dropped_independently_with_their_probability` |
 # | Section 3: a latent diffusion model, fine-tuned whole | `unires/models/ldm.py::LDM` | `00_map` | `test_models.py::test_paper_config_is_abstract_and_counts` |
 # | Section 3: $z_{LQ}$ is concatenated to $z_t$, only the first convolution grows | `unires/models/unet.py::UNet` | `40_one_expert` | `test_models.py::test_unet_counts_the_public_parameters` |
 # | Eq. 1-2: the prompt $s$ reaches the network by cross-attention | `unires/models/text.py::TextEncoder` | `40_one_expert` | `test_models.py::test_text_encoder_is_causal` |
@@ -156,10 +156,11 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: NIQE in place of MUSIQ as the searched score $Q$; MUSIQ's weights come with no package, NIQE's prior can be fitted on a laptop and its author's code checked | `unires/niqe.py::fit_prior` | `60_search_weights` | `test_metrics.py::test_prior_is_the_mean_and_covariance_of_sharp_blocks` |
 # | **our choice**: number and spacing of DDIM steps (not in the paper); few, and ending at the noisiest time, because a laptop pays for each | `unires/schedule.py::Schedule.grid`, `unires/config.py::SampleConfig` | `40_one_expert` | `test_schedule.py::test_time_grids` |
 # | **our choice**: the small model guesses $v$ instead of $\epsilon$; it stays informative at every noise level, and with $\sum_k w_k = 1$ Eq. 2 is the same | `unires/schedule.py::split_prediction` | `30_train_experts` | `test_equations.py::test_composing_eps_v_and_x0_agree`, `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
-# | **our choice**: zero terminal SNR for the small model, so that training has seen what sampling starts from | `unires/config.py::ScheduleConfig` | `20_latents` | `test_schedule.py::test_alphas_match_the_product_of_betas` |
+# | **our choice**: zero terminal SNR for the small model, so that training has seen what sampling starts from | `unires/config.py::ScheduleConfig` | `20_latents` | `test_schedule.py::test_zero_terminal_snr_moves_the_last_alpha_to_zero_and_keeps_the_first`, `test_schedule.py::test_at_zero_snr_v_still_tells_the_photo` |
 # | **our choice**: AdamW with clipping, warm-up and cosine decay; the paper gives the rate alone | `unires/train.py::optimiser`, `unires/train.py::rate` | `30_train_experts` | `test_train.py::test_learning_rate_schedule` |
 # | **our choice**: the average of the weights over time (EMA) is what is kept; it removes the jitter of the last steps | `unires/train.py::fit` | `30_train_experts` | `test_train.py::test_killed_run_resumes_exactly` |
 # | **our choice**: small crops first, larger ones at the end; most of a flaw is local, and small crops are cheap | `unires/config.py::Stage`, `unires/data.py::draw_crop` | `30_train_experts` | `test_data.py::test_batches_are_a_function_of_seed_and_step` |
+# | **our choice**: several times and noises for each encoded pair; encoding it costs as much as the small UNet | `unires/config.py::TrainConfig` | `30_train_experts` | `test_loss.py::test_several_draws_reuse_the_pair_with_fresh_noise` |
 # | **our choice**: an autoencoder of our own for the small model; the public one is far too large for a laptop's minutes | `unires/models/vae.py::VAE`, `unires/loss.py::vae_loss` | `20_latents` | `test_models.py::test_vae_shapes_and_normalisation`, `test_loss.py::test_vae_loss_against_numpy` |
 # | **our choice**: a linear path by cosine transform around it, so that training starts from a fair picture | `unires/models/vae.py::patch_basis` | `20_latents` | `test_models.py::test_patch_basis_is_orthonormal` |
 # | **our choice**: each latent channel has its own shift and scale, measured after training | `unires/train.py::train_vae` | `20_latents` | `test_train.py::test_latents_are_normalised` |

@@ -60,7 +60,7 @@ show_photos([[*photos.values()][:4], [*photos.values()][4:]], [""] * 4, zoom=0.5
 import shutil
 import tempfile
 
-from unires.data import Photos, PhotoError
+from unires.data import PhotoError, Photos
 
 with tempfile.TemporaryDirectory() as folder:
     shutil.copy(held_out_paths()["chelsea"], Path(folder, "my_holidays.png"))

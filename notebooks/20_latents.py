@@ -222,20 +222,30 @@ for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), higher is b
 save_figure(figure, run_dir, "20_which_autoencoder.png");
 
 # %% [markdown]
-# How to read it. A candidate is out of the race if another one is better *and* quicker. What remains is a curve of
-# fair trades, and taste enters: how much time is a decibel worth? We rank by LPIPS first (it sees the lost texture
-# that a ceiling must not lose) and by PSNR among equals, and print the ranking beside what the small model uses.
-# Where the two differ, the reason is the one above: reconstruction is only half of the matter, the rest is how
-# easily the diffusion model can predict the latent.
+# How to read it. A candidate is out of the race if another one is better *and* quicker. But beware of the winner: the
+# more numbers a latent keeps, the better the reconstruction, always. A position stands for $3f^2$ numbers of the
+# photo; an autoencoder with $c = 3f^2$ channels loses nothing by merely sorting pixels anew, and diffusion on it would
+# be diffusion on pixels again. So the honest question is quality at an equal **share** $c / 3f^2$, and how small a
+# share still leaves a ceiling that we can live with.
+#
+# A second trap: the linear start keeps the smoothest patterns, brightness before colour. With very few channels none of
+# them holds a colour, and a short training must then invent colour from nothing. Such a candidate looks worse here than
+# it would after long training. Both numbers stand in the ranking, by LPIPS first (it sees the lost texture that a
+# ceiling must not lose) and by PSNR among equals, beside what the small model uses. If it does not use the first, the
+# reason is the share: what reconstruction gains, the diffusion model has to predict.
 
 # %%
+trials["share"] = trials["channels"] / (3 * trials["factor"] ** 2)
+bases = [patch_basis(f, c).reshape(f * f, 3, c) for f, c in zip(trials["factor"], trials["channels"], strict=True)]
+trials["colour patterns"] = [int((one.std(1) > 1e-6).any(0).sum()) for one in bases]
 ranking = trials.sort_values(["lpips", "psnr"], ascending=[True, False], ignore_index=True)
 small = unires.config.PROFILES["demo"].vae
 used = (ranking["factor"] == small.factor) & (ranking["channels"] == small.latent_channels)
-ranking["used by the small model"] = np.where(used, "yes", "")
+ranking["used"] = np.where(used, "yes", "")
 assert used.any(), "the small model's autoencoder is not among the candidates: run the trials again"
-print(f"first by LPIPS, then PSNR: {ranking['candidate'][0]}")
-ranking[["candidate", "psnr", "lpips", "seconds_per_photo", "used by the small model"]].round(3)
+print(f"first by LPIPS, then PSNR: {ranking['candidate'][0]}; in use: {ranking['candidate'][used].iloc[0]}")
+shown = ["candidate", "share", "colour patterns", "psnr", "lpips", "seconds_per_photo", "used"]
+ranking[shown].round(3)
 
 # %% [markdown]
 # ## Noise on latents

@@ -8,13 +8,14 @@
 # %% [markdown]
 # # 30 How four isolated tasks train one model
 #
-# **Question.** The experts of this course are not six networks: they are one network that was trained on four
-# restoration tasks at once and told by a text prompt which task it is looking at. What exactly is drawn, what
-# is compared with what, and why does that give six experts in the end?
+# **Question.** The experts of this course are not six networks: they are one network that was
+# trained on four restoration tasks at once and told by a text prompt which task it is looking at.
+# What exactly is drawn, what is compared with what, and why does that give six experts in the
+# end?
 #
-# **In:** sharp photos that come with scikit-image, and the shipped autoencoder. **Out:** a short real
-# training, its loss curve for each task beside the curve of the shipped model, and a restoration by the
-# freshly trained one.
+# **In:** sharp photos that come with scikit-image, and the shipped autoencoder. **Out:** a short
+# real training, its loss curve for each task beside the curve of the shipped model, and a
+# restoration by the freshly trained one.
 #
 # **Minutes:** smoke below 1, demo about 4.
 
@@ -61,15 +62,15 @@ stage = config.train.stages[0]
 
 # %% [markdown]
 # ## 1. One network, four tasks
-# Every training tuple is $(x, y, s_k)$: a sharp photo $x$, the same photo with **one** flaw $y$ (LQ, "low
-# quality"), and the prompt $s_k$ that names the flaw. Which flaw it is, is drawn anew for every tuple with
-# the probabilities of the paper. Isolated flaws are easy to collect or to simulate; their mixtures are not,
-# because the number of mixtures explodes. So the paper never trains on a mixture: it composes the experts
-# afterwards (notebook 50).
+# Every training tuple is $(x, y, s_k)$: a sharp photo $x$, the same photo with **one** flaw $y$
+# (LQ, "low quality"), and the prompt $s_k$ that names the flaw. Which flaw it is, is drawn anew
+# for every tuple with the probabilities of the paper. Isolated flaws are easy to collect or to
+# simulate; their mixtures are not, because the number of mixtures explodes. So the paper never
+# trains on a mixture: it composes the experts afterwards (notebook 50).
 #
-# The draw is the first thing that `pair_batch` asks its random generator for, so we can repeat it for many
-# steps without making a single photo. The shares of $n$ draws scatter around $p$ by $\sqrt{p(1-p)/n}$; the
-# assert allows five of those.
+# The draw is the first thing that `pair_batch` asks its random generator for, so we can repeat it
+# for many steps without making a single photo. The shares of $n$ draws scatter around $p$ by
+# $\sqrt{p(1-p)/n}$; the assert allows five of those.
 
 # %%
 table = pd.DataFrame([{"task": t.name, "prompt": t.prompt, "paper": t.probability} for t in TASKS])
@@ -90,17 +91,17 @@ table
 
 # %% [markdown]
 # ## 2. Photos for the lesson
-# The shipped model saw a large folder of photos that you may not have. The lesson must run everywhere, so it
-# trains on a few pictures that scikit-image brings along: a retina, a galaxy field, stained tissue and
-# gravel. That is far too little to learn photography from, and the curve will show what it *can* teach. (Only
-# one of the package's grey textures is used: of two random crops `draw_crop` keeps the busier one, so
-# textures would soon push colour out.)
+# The shipped model saw a large folder of photos that you may not have. The lesson must run
+# everywhere, so it trains on a few pictures that scikit-image brings along: a retina, a galaxy
+# field, stained tissue and gravel. That is far too little to learn photography from, and the
+# curve will show what it *can* teach. (Only one of the package's grey textures is used: of two
+# random crops `draw_crop` keeps the busier one, so textures would soon push colour out.)
 #
-# Training and test photos must never mix. The evaluation photos of this project come from the same package,
-# so the rule is checked: no lesson file is in `HELD_OUT`, and `Photos.read` refuses a folder that holds such
-# a file. (The second check compares file hashes and so sees copies only, not photos that were saved anew:
-# hence the first. Nor would a hash notice `motorcycle_right.png`, nearly the same view as the held-out left
-# one; judgement stays ours.)
+# Training and test photos must never mix. The evaluation photos of this project come from the
+# same package, so the rule is checked: no lesson file is in `HELD_OUT`, and `Photos.read` refuses
+# a folder that holds such a file. (The second check compares file hashes and so sees copies only,
+# not photos that were saved anew: hence the first. Nor would a hash notice
+# `motorcycle_right.png`, nearly the same view as the held-out left one; judgement stays ours.)
 
 # %%
 LESSON = ("retina.jpg", "hubble_deep_field.jpg", "ihc.png", "gravel.png")
@@ -114,10 +115,10 @@ print(len(photos.names), "photos; sha256 of the folder", photos.manifest[:16])
 assert len(photos.names) == len(LESSON)
 
 # %% [markdown]
-# A **batch** is made on the fly: crop, flaw, keep both. Each crop is flawed with a margin around it that is
-# cut off afterwards, otherwise blur would have to invent what lies outside, and the model would learn that
-# borders are odd. Below, the first pair of each task that this batch holds, and one more batch drawn at the
-# same step: the same bytes.
+# A **batch** is made on the fly: crop, flaw, keep both. Each crop is flawed with a margin around
+# it that is cut off afterwards, otherwise blur would have to invent what lies outside, and the
+# model would learn that borders are odd. Below, the first pair of each task that this batch
+# holds, and one more batch drawn at the same step: the same bytes.
 
 # %%
 look = Stage(crop=96, batch=24, steps=1)
@@ -134,35 +135,37 @@ assert all(np.array_equal(batch[k], again) for k, again in pair_batch(photos, lo
 
 # %% [markdown]
 # ## 3. Equation 1
-# The autoencoder turns both photos into latents, $z_0$ from $x$ and $z_{LQ}$ from $y$ (notebook 20). Then
-# noise is added to the sharp latent only,
+# The autoencoder turns both photos into latents, $z_0$ from $x$ and $z_{LQ}$ from $y$ (notebook
+# 20). Then noise is added to the sharp latent only,
 # $$z_t = \alpha_t z_0 + \sigma_t \epsilon, \quad \epsilon \sim \mathcal N(0, I),
 # \quad \alpha_t^2 + \sigma_t^2 = 1,$$
 # and the network is asked which noise it was:
 # $$\mathcal L = \mathbb E_{t, x, \epsilon} \| \epsilon - \epsilon_\theta(z_t, z_{LQ}, s) \|^2. \tag{Eq. 1}$$
 #
-# **Where it comes from.** A generative model wants to maximise the likelihood of sharp latents. DDPM bounds
-# it from below by a sum over $t$ of Kullback-Leibler divergences between two Gaussians: the true step back
-# $q(z_{t-1} \mid z_t, z_0)$, whose mean is a linear mix of $z_t$ and $z_0$, and the network's step, which has
-# the same mix with an estimate $\hat z_0$ in place of $z_0$. Gaussians of equal variance differ by the
-# squared distance of their means, so every term is $c_t \| z_0 - \hat z_0 \|^2$. Put $\hat z_0 = (z_t -
-# \sigma_t \hat\epsilon)/\alpha_t$: the term becomes $c_t (\sigma_t/\alpha_t)^2 \| \epsilon - \hat\epsilon
+# **Where it comes from.** A generative model wants to maximise the likelihood of sharp latents.
+# DDPM bounds it from below by a sum over $t$ of Kullback-Leibler divergences between two
+# Gaussians: the true step back $q(z_{t-1} \mid z_t, z_0)$, whose mean is a linear mix of $z_t$
+# and $z_0$, and the network's step, which has the same mix with an estimate $\hat z_0$ in place
+# of $z_0$. Gaussians of equal variance differ by the squared distance of their means, so every
+# term is $c_t \| z_0 - \hat z_0 \|^2$. Put $\hat z_0 = (z_t - \sigma_t \hat\epsilon)/\alpha_t$:
+# the term becomes $c_t (\sigma_t/\alpha_t)^2 \| \epsilon - \hat\epsilon
 # \|^2$. DDPM drops the factor in front. What is left is Eq. 1: plain regression on the noise, with nothing
 # adversarial and nothing to balance.
 #
-# **Which minimum.** A squared error is minimised by the conditional mean: $\epsilon_\theta \to \mathbb
-# E[\epsilon \mid z_t, z_{LQ}, s]$. So the network does not learn *one* restoration; it learns the average
-# over all sharp latents that fit what it sees. At high noise that average is a blur, and the sampler
-# (notebook 40) makes it sharp step by step.
+# **Which minimum.** A squared error is minimised by the conditional mean: $\epsilon_\theta \to
+# \mathbb E[\epsilon \mid z_t, z_{LQ}, s]$. So the network does not learn *one* restoration; it
+# learns the average over all sharp latents that fit what it sees. At high noise that average is a
+# blur, and the sampler (notebook 40) makes it sharp step by step.
 #
-# **eps or v.** The paper predicts $\epsilon$. The small model here predicts $v = \alpha_t \epsilon - \sigma_t
-# z_0$ (`unires.schedule.target`). Both say the same: $\hat z_0 = \alpha_t z_t - \sigma_t \hat v$. They differ
-# in how an error of $\hat z_0$ is priced:
+# **eps or v.** The paper predicts $\epsilon$. The small model here predicts $v = \alpha_t
+# \epsilon - \sigma_t z_0$ (`unires.schedule.target`). Both say the same: $\hat z_0 = \alpha_t z_t
+# - \sigma_t \hat v$. They differ in how an error of $\hat z_0$ is priced:
 # $$\|\epsilon - \hat\epsilon\|^2 = \frac{\alpha_t^2}{\sigma_t^2}\|z_0 - \hat z_0\|^2, \qquad
 # \|v - \hat v\|^2 = \frac{1}{\sigma_t^2}\|z_0 - \hat z_0\|^2,
 # \qquad \frac{1}{\sigma_t^2} = 1 + \frac{\alpha_t^2}{\sigma_t^2}.$$
-# At the noisiest time the price of $\epsilon$ falls to (nearly) zero: there the first of few sampling steps
-# would be trained least. That is why $v$ is our choice for a sampler with few steps.
+# At the noisiest time the price of $\epsilon$ falls to (nearly) zero: there the first of few
+# sampling steps would be trained least. That is why $v$ is our choice for a sampler with few
+# steps.
 
 # %%
 schedule = Schedule.make(config.schedule)
@@ -178,14 +181,15 @@ assert np.allclose(1 + snr, 1 / schedule.sigma[times].astype(np.float64) ** 2, r
 
 # %% [markdown]
 # ### Eq. 1 by hand
-# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = 0$. Then the loss
-# must be the mean of $v^2$, and we can compute that with NumPy: the same batch, the same key for $t$ and
-# $\epsilon$, a few lines of arithmetic. `ldm_loss`, which runs the whole network, has to give the same
-# number. (Encoding a small pair costs as much as the small UNet, so each encoded pair is used for `draws`
-# draws of time, noise and dropped conditions. The loss stays the same expectation.)
+# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = 0$.
+# Then the loss must be the mean of $v^2$, and we can compute that with NumPy: the same batch, the
+# same key for $t$ and $\epsilon$, a few lines of arithmetic. `ldm_loss`, which runs the whole
+# network, has to give the same number. (Encoding a small pair costs as much as the small UNet, so
+# each encoded pair is used for `draws` draws of time, noise and dropped conditions. The loss
+# stays the same expectation.)
 #
-# Where latents and noise both have variance one, $\mathbb E\, v^2 = \alpha_t^2 + \sigma_t^2 = 1$: a loss near
-# 1 is the mark of knowing nothing.
+# Where latents and noise both have variance one, $\mathbb E\, v^2 = \alpha_t^2 + \sigma_t^2 = 1$:
+# a loss near 1 is the mark of knowing nothing.
 
 # %%
 model = LDM(config, nnx.Rngs(seed))
@@ -199,8 +203,8 @@ print(f"{parameter_count(model.text):,} in the text encoder")
 
 # %%
 k_t, k_eps, k_image, k_text = jax.random.split(key, 4)  # as ldm_loss splits it
-draws = config.train.draws
-z_0, z_lq = (np.repeat(np.asarray(encode(batch[name]), np.float64), draws, axis=0) for name in "xy")
+latents = np.asarray(encode(np.concatenate([batch["x"], batch["y"]])), np.float64)
+z_0, z_lq = (np.repeat(half, config.train.draws, axis=0) for half in np.split(latents, 2))
 t = np.asarray(jax.random.randint(k_t, (len(z_0),), 0, config.schedule.steps))
 alpha, sigma = (np.float64(s)[t][:, None, None, None] for s in (schedule.alpha, schedule.sigma))
 eps = np.asarray(jax.random.normal(k_eps, z_0.shape), np.float64)
@@ -213,12 +217,13 @@ print(f"by hand {by_hand:.6f}   unires.loss {float(library):.6f}")
 assert np.isclose(by_hand, library, rtol=1e-4)
 
 # %% [markdown]
-# A second known predictor: **the copyist**, who believes that the flawed latent is the sharp one, $\hat z_0 =
-# z_{LQ}$. By the price list above its loss must be $\|z_0 - z_{LQ}\|^2 / \sigma_t^2$ under $v$. `ldm_loss`
-# only needs something with `vae`, `text` and `unet`, so we hand it a stand-in. Its condition is sometimes
-# missing, see section 4: then the copyist sees zeros, and so does the formula. Look at the size: at small $t$
-# the copyist is punished hard, because there $z_t$ nearly shows $z_0$ already, and it ignores that. A trained
-# network must do better than both.
+# A second known predictor: **the copyist**, who believes that the flawed latent is the sharp one,
+# $\hat z_0 = z_{LQ}$. By the price list above its loss must be $\|z_0 - z_{LQ}\|^2 / \sigma_t^2$
+# under $v$. `ldm_loss` only needs something with `vae`, `text` and `unet`, so we hand it a
+# stand-in. Its condition is sometimes missing, see section 4: then the copyist sees zeros, and so
+# does the formula. Look at the size: at small $t$ the copyist is punished hard, because there
+# $z_t$ nearly shows $z_0$ already, and it ignores that. A trained network must do better than
+# both.
 
 # %%
 def copyist(z_t, z_lq, t, context):
@@ -227,26 +232,28 @@ def copyist(z_t, z_lq, t, context):
     return a * eps_hat - s * z_lq if config.schedule.prediction == "v" else eps_hat
 
 
-stand_in = SimpleNamespace(vae=model.vae, text=lambda ids: jnp.zeros((*ids.shape, 1)), unet=copyist)
+vae = SimpleNamespace(encode=encode)
+stand_in = SimpleNamespace(vae=vae, text=lambda ids: jnp.zeros((*ids.shape, 1)), unet=copyist)
 keep = np.asarray(jax.random.bernoulli(k_image, 1 - config.drop_image, (len(z_0), 1, 1, 1)))
 price = 1 / sigma**2 if config.schedule.prediction == "v" else (alpha / sigma) ** 2
 by_hand = np.mean(price * (z_0 - keep * z_lq) ** 2)
-library, _ = jax.jit(lambda b, k: loss.ldm_loss(stand_in, b, k, config, schedule))(batch, key)
+library, _ = loss.ldm_loss(stand_in, batch, key, config, schedule)
 print(f"by hand {by_hand:.5f}   unires.loss {float(library):.5f}")
 assert np.isclose(by_hand, library, rtol=1e-3)
 
 # %% [markdown]
-# This is the whole training objective; it fits on a screen. Note `stop_gradient`: the autoencoder is frozen,
-# so the network cannot make its job easy by shrinking the latents. The text encoder *is* trained (it is small
-# and new).
+# This is the whole training objective; it fits on a screen. Note `stop_gradient`: the autoencoder
+# is frozen, so the network cannot make its job easy by shrinking the latents. The text encoder
+# *is* trained (it is small and new).
 
 # %%
 print(inspect.getsource(loss.ldm_loss))
 
 # %% [markdown]
 # ## 4. Dropped conditions, and where the blind expert comes from
-# In one tuple of ten the image condition is replaced by zeros, and independently in one of ten the text by
-# the empty prompt, as InstructPix2Pix does. One network thereby learns four conditional means:
+# In one tuple of ten the image condition is replaced by zeros, and independently in one of ten
+# the text by the empty prompt, as InstructPix2Pix does. One network thereby learns four
+# conditional means:
 #
 # | image | text | what is learned | used as |
 # |---|---|---|---|
@@ -255,13 +262,15 @@ print(inspect.getsource(loss.ldm_loss))
 # | dropped | kept | $\mathbb E[\epsilon \mid z_t, s_k]$ | not used |
 # | dropped | dropped | $\mathbb E[\epsilon \mid z_t]$ | not used: what photos look like |
 #
-# Without a prompt the network must average over what the flaw may be. By the law of total expectation
+# Without a prompt the network must average over what the flaw may be. By the law of total
+# expectation
 # $$\mathbb E[\epsilon \mid z_t, z_{LQ}]
 # = \sum_k P(k \mid z_t, z_{LQ})\; \mathbb E[\epsilon \mid z_t, z_{LQ}, k].$$
-# **The blind expert is itself a mix of the four experts**, with weights that are never negative, sum to one,
-# and are set by how plausible each task is for this photo *under the training mixture*. On a photo with two
-# flaws no single $k$ is right, and BR still hedges between single flaws. Eq. 2 takes the same sum and frees
-# its weights. That is the idea of the paper in one line.
+# **The blind expert is itself a mix of the four experts**, with weights that are never negative,
+# sum to one, and are set by how plausible each task is for this photo *under the training
+# mixture*. On a photo with two flaws no single $k$ is right, and BR still hedges between single
+# flaws. Eq. 2 takes the same sum and frees its weights. That is the idea of the paper in one
+# line.
 
 # %%
 many = 20_000
@@ -274,9 +283,9 @@ assert np.allclose(share, p, atol=0.015)
 share.round(3)
 
 # %% [markdown]
-# A toy that fits in one number shows the hedge. Task A hides $x = 2y$, task B hides $x = y/2$, and A comes up
-# with probability 0.6. Told the task, a linear regression finds 2 and 1/2. Not told, it finds the average
-# $0.6 \cdot 2 + 0.4 \cdot 0.5$, right for neither.
+# A toy that fits in one number shows the hedge. Task A hides $x = 2y$, task B hides $x = y/2$,
+# and A comes up with probability 0.6. Told the task, a linear regression finds 2 and 1/2. Not
+# told, it finds the average $0.6 \cdot 2 + 0.4 \cdot 0.5$, right for neither.
 
 # %%
 rng = np.random.default_rng(seed)
@@ -293,9 +302,10 @@ assert abs(slope["blind"] - (0.6 * 2 + 0.4 * 0.5)) < 0.03
 
 # %% [markdown]
 # ## 5. The optimiser's small print
-# AdamW with clipped gradients. The learning rate climbs linearly (**warm-up**: Adam's first estimates of the
-# gradient's size are poor) and then falls along a cosine. The paper prints a rate and a batch size and
-# nothing more, so the rest is our choice. The three profiles side by side:
+# AdamW with clipped gradients. The learning rate climbs linearly (**warm-up**: Adam's first
+# estimates of the gradient's size are poor) and then falls along a cosine. The paper prints a
+# rate and a batch size and nothing more, so the rest is our choice. The three profiles side by
+# side:
 
 # %%
 settings = pd.DataFrame({name: dataclasses.asdict(one.train) for name, one in PROFILES.items()})
@@ -307,12 +317,13 @@ print(config.schedule, "\n", config.unet, "\n", config.text, sep="")
 settings
 
 # %% [markdown]
-# **EMA.** What is shipped is not the last state of the weights but their exponential moving average,
-# $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$. Steps with a noisy gradient scatter around the
-# minimum, and the average of scattered points lies nearer to it than the last one. With $d = 0.999$ the
-# average remembers about 1000 steps, which is bad at the start: after 60 steps it would still be mostly the
-# random initial weights. Hence $d_s = \min(d, (1+s)/(10+s))$. The weight that the initial value has after $n$
-# such steps is the product of the $d_s$; for the ramp alone it telescopes to $n!\,9!/(n+9)!$.
+# **EMA.** What is shipped is not the last state of the weights but their exponential moving
+# average, $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$. Steps with a noisy gradient
+# scatter around the minimum, and the average of scattered points lies nearer to it than the last
+# one. With $d = 0.999$ the average remembers about 1000 steps, which is bad at the start: after
+# 60 steps it would still be mostly the random initial weights. Hence $d_s = \min(d,
+# (1+s)/(10+s))$. The weight that the initial value has after $n$ such steps is the product of the
+# $d_s$; for the ramp alone it telescopes to $n!\,9!/(n+9)!$.
 
 # %%
 steps = 60
@@ -326,9 +337,9 @@ assert np.isclose(left, closed)
 
 # %% [markdown]
 # ## 6. A short real training
-# The profile's own first stage, shortened. Same network, same loss, same batch, same shipped autoencoder;
-# only the number of steps, the warm-up (a quarter of them) and the photos differ. It is a
-# `dataclasses.replace` away, because every setting is data.
+# The profile's own first stage, shortened. Same network, same loss, same batch, same shipped
+# autoencoder; only the number of steps, the warm-up (a quarter of them) and the photos differ. It
+# is a `dataclasses.replace` away, because every setting is data.
 
 # %%
 lesson_steps = config.evaluation.lesson_steps
@@ -346,10 +357,10 @@ assert rates[0] == 0 and np.isclose(max(rates), config.train.learning_rate)
 print(lesson.train)
 
 # %% [markdown]
-# While it runs: `fit` writes one line a step into `loss.jsonl` and a checkpoint now and then. The folder's
-# name holds the settings, so that another lesson does not continue from this one. A network predicting
-# nothing starts near 1; expect a steep fall in the first dozens of steps, when the network learns that $z_t$
-# itself is a good hint of $v$.
+# While it runs: `fit` writes one line a step into `loss.jsonl` and a checkpoint now and then. The
+# folder's name holds the settings, so that another lesson does not continue from this one. A
+# network predicting nothing starts near 1; expect a steep fall in the first dozens of steps, when
+# the network learns that $z_t$ itself is a good hint of $v$.
 
 # %%
 out = Path(run_dir) / "lesson_training" / f"{profile}-{lesson_steps}-{seed}"
@@ -362,16 +373,17 @@ print(f"{lesson_steps} steps, the median one took {median:.3f} s on {device}")
 
 # %% [markdown]
 # ## 7. The curve, beside the shipped one
-# `results/training/demo_ldm_loss.jsonl` is the committed record of the demo model's training: its loss at
-# every step that was kept, in total and for each task. It is not made by this notebook, and it is the same
-# file in every profile. Your curve stands on other photos, and under `smoke` it is another, tiny network in
-# the latents of a random autoencoder: there compare shapes, not heights.
+# `results/training/demo_ldm_loss.jsonl` is the committed record of the demo model's training: its
+# loss at every step that was kept, in total and for each task. It is not made by this notebook,
+# and it is the same file in every profile. Your curve stands on other photos, and under `smoke`
+# it is another, tiny network in the latents of a random autoencoder: there compare shapes, not
+# heights.
 #
-# How to read it. (1) Both axes are logarithmic: diffusion losses fall fast and then very slowly. (2) The
-# curve never reaches 0 and must not: $\mathbb E[v \mid \dots]$ leaves the scatter of the sharp latents that
-# fit the same input. (3) The tasks differ in height because some flaws hide more than others; the floor is
-# higher where less is left to see. (4) Visible improvement of samples goes on long after the curve looks
-# flat.
+# How to read it. (1) Both axes are logarithmic: diffusion losses fall fast and then very slowly.
+# (2) The curve never reaches 0 and must not: $\mathbb E[v \mid \dots]$ leaves the scatter of the
+# sharp latents that fit the same input. (3) The tasks differ in height because some flaws hide
+# more than others; the floor is higher where less is left to see. (4) Visible improvement of
+# samples goes on long after the curve looks flat.
 
 # %%
 def curve(axes, log, name, label, **look):
@@ -411,9 +423,10 @@ pd.DataFrame({name: part[["loss", *table.index]].mean() for name, part in ends.i
 
 # %% [markdown]
 # ## 8. The story of a checkpoint
-# Weights without their story are worth little. Beside every `.safetensors` file lies a JSON file: which
-# photos (one hash over the hashes of all files), how many steps, which device, how long, the final losses,
-# the commit, and the hash of the weights themselves, which is checked at every load. The shipped one:
+# Weights without their story are worth little. Beside every `.safetensors` file lies a JSON file:
+# which photos (one hash over the hashes of all files), how many steps, which device, how long,
+# the final losses, the commit, and the hash of the weights themselves, which is checked at every
+# load. The shipped one:
 
 # %%
 path = WEIGHTS / "demo.json"
@@ -429,17 +442,19 @@ print("this profile's weights:", story.get("sha256"), "| photos:", story.get("ph
 
 # %% [markdown]
 # ## 9. A training that may be killed
-# Long trainings die: the power, the scheduler, the disk. A training that continues *almost* as before cannot
-# be compared with anything. Here the state after step $s$ is a function of the seed and $s$ alone:
-# * the batch of step $s$ is drawn by a generator seeded with (seed, $s$), never by one that remembers;
+# Long trainings die: the power, the scheduler, the disk. A training that continues *almost* as
+# before cannot be compared with anything. Here the state after step $s$ is a function of the seed
+# and $s$ alone:
+# * the batch of step $s$ is drawn by a generator seeded with (seed, $s$), never by one that
+#   remembers;
 # * the noise key of step $s$ is `fold_in(key(seed), s)`;
-# * a checkpoint holds weights, EMA and both moments of Adam, all in float32; the loss log is cut back to its
-#   step.
+# * a checkpoint holds weights, EMA and both moments of Adam, all in float32; the loss log is cut
+#   back to its step.
 #
 # So a killed run repeats the steps since its last checkpoint and arrives at the same losses
-# (`tests/test_train.py` kills one to see). Below: four steps drawn twice, the second time backwards; a feed
-# that starts at step 2; and a second call of the training, which finds itself finished and gives back the
-# same weights.
+# (`tests/test_train.py` kills one to see). Below: four steps drawn twice, the second time
+# backwards; a feed that starts at step 2; and a second call of the training, which finds itself
+# finished and gives back the same weights.
 
 # %%
 def same(a, b):
@@ -464,10 +479,10 @@ assert all(np.array_equal(frozen[name], mine[name]) for name in mine if name.sta
 
 # %% [markdown]
 # ## 10. What did it learn?
-# One held-out crop, restored by the lesson's network and by the profile's shipped one: same autoencoder, same
-# noise, same prompt. Expect the lesson's answer to know colour and coarse shape at best; the distance to the
-# shipped model is what the remaining steps and photos buy. (Under `smoke` both are noise: the shipped weights
-# are random there.)
+# One held-out crop, restored by the lesson's network and by the profile's shipped one: same
+# autoencoder, same noise, same prompt. Expect the lesson's answer to know colour and coarse shape
+# at best; the distance to the shipped model is what the remaining steps and photos buy. (Under
+# `smoke` both are noise: the shipped weights are random there.)
 
 # %%
 item = evaluation_set(config.evaluation.sets[0], config)[0]
@@ -483,11 +498,11 @@ plt.show()
 
 # %% [markdown]
 # ## What to try
-# 1. Set `drop_text=0` in the lesson's config. Which expert loses its training, and what does BR answer then?
-#    Compare `Restorer(...)(item.y, {"BR": 1})` of both lessons.
-# 2. Train the lesson with `prediction="eps"` and `zero_terminal_snr=False`. The loss looks better from the
-#    start. Why is that no merit? (Think of the price list of section 3.)
-# 3. Train on one task only by giving the others probability 0 in `unires/tasks.py`. Does that task's curve
-#    fall faster, for the same number of *its own* tuples?
-# 4. Kill the kernel in the middle of section 6 with a small `save_every`, run again and compare `loss.jsonl`
-#    with that of an unbroken run: `diff` should only find the column of seconds.
+# 1. Set `drop_text=0` in the lesson's config. Which expert loses its training, and what does BR
+#    answer then? Compare `Restorer(...)(item.y, {"BR": 1})` of both lessons.
+# 2. Train the lesson with `prediction="eps"` and `zero_terminal_snr=False`. The loss looks better
+#    from the start. Why is that no merit? (Think of the price list of section 3.)
+# 3. Train on one task only by giving the others probability 0 in `unires/tasks.py`. Does that
+#    task's curve fall faster, for the same number of *its own* tuples?
+# 4. Kill the kernel in the middle of section 6 with a small `save_every`, run again and compare
+#    `loss.jsonl` with that of an unbroken run: `diff` should only find the column of seconds.

@@ -8,12 +8,12 @@
 # %% [markdown]
 # # 40 One expert restores one photo
 #
-# **Question.** How does a network that can only guess noise turn a flawed photo into a sharp one, and how
-# good is each of the six experts alone, on each kind of flaw?
+# **Question.** How does a network that can only guess noise turn a flawed photo into a sharp one,
+# and how good is each of the six experts alone, on each kind of flaw?
 #
-# **In:** the evaluation pairs (notebook 10), the trained model (notebook 30). **Out:** every step from pure
-# noise $z_T$ to the restored photo $\hat x$ (`x_hat`), and rows for all six experts on every pair: the
-# baseline that the compositions of the next notebooks have to beat.
+# **In:** the evaluation pairs (notebook 10), the trained model (notebook 30). **Out:** every step
+# from pure noise $z_T$ to the restored photo $\hat x$ (`x_hat`), and rows for all six experts on
+# every pair: the baseline that the compositions of the next notebooks have to beat.
 #
 # **Minutes:** smoke below 1, demo about 8.
 
@@ -34,7 +34,7 @@ import seaborn as sns
 
 from benchmarks.evaluate import EXPERT_METHODS, Evaluation, frame, mean_table
 from benchmarks.figures import save_figure, show_photos
-from unires import restore, sample
+from unires import sample
 from unires.colour import adain
 from unires.compose import down_lq
 from unires.data import held_out_paths
@@ -45,7 +45,7 @@ from unires.metrics import METRICS, measure
 from unires.models.store import load_model
 from unires.photo import read_photo
 from unires.record import read_rows, write_rows
-from unires.restore import Restorer
+from unires.restore import Restorer, feather, starts
 from unires.tasks import EXPERTS, weights_vector
 
 sns.set_theme(style="white", context="paper", font_scale=1.1)
@@ -58,36 +58,49 @@ print(f"{len(evaluation.items)} pairs in {len(evaluation.sets)} sets")
 
 # %% [markdown]
 # ## 1. From noise to a photo: DDIM
-# Training (notebook 30) gave a function that looks at a noisy latent $z_t$, the flawed photo's latent
-# $z_{LQ}$ and a prompt $s$, and estimates the noise in $z_t$. Sampling runs this backwards. Suppose that we
-# stand at time $t$, with
+# Training (notebook 30) gave a function that looks at a noisy latent $z_t$, the flawed photo's
+# latent $z_{LQ}$ and a prompt $s$, and estimates the noise in $z_t$. Sampling runs this
+# backwards. Suppose that we stand at time $t$, with
 # $$z_t = \alpha_t z_0 + \sigma_t \epsilon .$$
 # The prediction $\hat\epsilon$ implies an estimate of the clean latent, by solving for $z_0$:
 # $$\hat z_0 = \frac{z_t - \sigma_t \hat\epsilon}{\alpha_t}.$$
-# DDPM would now draw the next latent at random from the posterior $q(z_{t-1} \mid z_t, \hat z_0)$ and needs
-# its hundreds of small steps. DDIM asks for less: the next latent, at *any* earlier time $s < t$, only has to
-# look as if it had been made from $\hat z_0$ by adding noise. Song et al. (2021) show that there is a whole
-# family of such reverse processes with the same marginals $q(z_t \mid z_0)$, hence the same training loss,
-# hence the same network. They differ in how much of the noise is drawn afresh. The member that draws none at
-# all keeps the noise that it has just estimated:
+# DDPM would now draw the next latent at random from the posterior $q(z_{t-1} \mid z_t, \hat z_0)$
+# and needs its hundreds of small steps. DDIM asks for less: the next latent, at *any* earlier
+# time $s < t$, only has to look as if it had been made from $\hat z_0$ by adding noise. Song et
+# al. (2021) show that there is a whole family of such reverse processes with the same marginals
+# $q(z_t \mid z_0)$, hence the same training loss, hence the same network. They differ in how much
+# of the noise is drawn afresh. The member that draws none at all keeps the noise that it has just
+# estimated:
 # $$z_s = \alpha_s \hat z_0 + \sigma_s \hat\epsilon . \tag{DDIM}$$
 #
-# Three consequences. (1) The path from $z_T$ to $z_0$ is **deterministic**: the seed chooses $z_T$ and
-# nothing else. (2) Steps can be **large**, for the formula does not need $s = t - 1$. (3) At the end
-# $\alpha_s = 1$ and $\sigma_s = 0$, so the result *is* the last estimate $\hat z_0$.
+# Three consequences. (1) The path from $z_T$ to $z_0$ is **deterministic**: the seed chooses
+# $z_T$ and nothing else. (2) Steps can be **large**, for the formula does not need $s = t - 1$.
+# (3) At the end $\alpha_s = 1$ and $\sigma_s = 0$, so the result *is* the last estimate $\hat
+# z_0$.
 #
-# The library's sampler is these lines. `split_prediction` turns the network's output (eps or v) into the pair
-# $(\hat z_0, \hat\epsilon)$; `lax.scan` makes the loop one compiled program.
+# **The same thing seen as an ODE.** Divide the two formulas by their $\alpha$ and write $\bar z =
+# z/\alpha$ and $\rho = \sigma/\alpha$ (noise per signal). DDIM becomes
+# $$\bar z_s = \bar z_t + (\rho_s - \rho_t)\,\hat\epsilon,$$
+# which is Euler's method for $\mathrm d \bar z / \mathrm d \rho = \hat\epsilon(\bar z, \rho)$.
+# Euler's error comes from the curvature of the path: if $\hat\epsilon$ were constant along it,
+# one step would do. It is nearly constant where the condition $z_{LQ}$ determines the photo and
+# bends where the network has to decide between several photos. That is why restoration needs far
+# fewer steps than the generation of photos from text. (Where $\alpha_T = 0$, $\rho$ is infinite:
+# the formula is for understanding; the sampler uses the one above it.)
+#
+# The library's sampler is these lines. `split_prediction` turns the network's output (eps or v)
+# into the pair $(\hat z_0, \hat\epsilon)$; `lax.scan` makes the loop one compiled program.
 
 # %%
 print(inspect.getsource(sample.ddim))
 
 # %% [markdown]
-# A test that needs no trained network: an **oracle** that knows $z_0$ and answers with the exact prediction.
-# DDIM must then land on $z_0$ from any noise, whether in 1 step or in 7. (Its answer under v is $v =
-# (\alpha_t z_t - z_0)/\sigma_t$: solve $z_t = \alpha_t z_0 + \sigma_t \epsilon$ for $\epsilon$ and put it
-# into $v = \alpha_t\epsilon - \sigma_t z_0$.) All errors of a real sampler come from a real network's
-# estimates and from moving along them in steps that are too large.
+# A test that needs no trained network: an **oracle** that knows $z_0$ and answers with the exact
+# prediction. DDIM must then land on $z_0$ from any noise, whether in 1 step or in 7. (Its answer
+# under v is $v = (\alpha_t z_t - z_0)/\sigma_t$: solve $z_t = \alpha_t z_0 + \sigma_t \epsilon$
+# for $\epsilon$ and put it into $v = \alpha_t\epsilon - \sigma_t z_0$.) All errors of a real
+# sampler come from a real network's estimates and from moving along them in steps that are too
+# large.
 
 # %%
 z_T = restorer.noise(*item.y.shape[:2], seed)
@@ -106,13 +119,13 @@ print("latent", z_0.shape, "for a photo", item.x.shape)
 
 # %% [markdown]
 # ## 2. Which times?
-# With few steps it matters where they lie. **Leading** (Stable Diffusion's habit) takes every $T/n$-th time
-# starting near 0, and so its first step is *not* at $T$: the sampler begins with pure noise, but tells the
-# network that a bit of photo is already in it. Brightness suffers most, since the mean of a photo is the last
-# thing that noise hides. **Trailing** counts back from the end and starts at the noisiest time. Together with
-# a schedule whose last $\alpha$ is exactly 0 (zero terminal signal-to-noise ratio) the start of sampling is
-# what training has seen at $T$. Both grids have the same number of network calls; the plot shows what they
-# spend them on.
+# With few steps it matters where they lie. **Leading** (Stable Diffusion's habit) takes every
+# $T/n$-th time starting near 0, and so its first step is *not* at $T$: the sampler begins with
+# pure noise, but tells the network that a bit of photo is already in it. Brightness suffers most,
+# since the mean of a photo is the last thing that noise hides. **Trailing** counts back from the
+# end and starts at the noisiest time. Together with a schedule whose last $\alpha$ is exactly 0
+# (zero terminal signal-to-noise ratio) the start of sampling is what training has seen at $T$.
+# Both grids have the same number of network calls; the plot shows what they spend them on.
 
 # %%
 schedule, n = restorer.schedule, 8
@@ -130,11 +143,18 @@ assert all((np.diff(times) < 0).all() for times in grids.values())
 
 # %% [markdown]
 # ## 3. The film
-# `Restorer.sample` returns the final latent and the estimate $\hat z_0$ after every step; decoding each makes
-# a film strip. The first estimate sees nothing in $z_T$ and rests on $z_{LQ}$ alone: it is the conditional
-# mean, the safe and soft answer. Each later one has a $z_t$ that already commits to some details, and so it
-# may be sharper. The lower row shows how far each picture is from the last estimate (brighter: further):
-# coarse shapes are settled first, texture last.
+# `Restorer.sample` returns the final latent and the estimate $\hat z_0$ after every step;
+# decoding each makes a film strip. The first estimate sees nothing in $z_T$ and rests on $z_{LQ}$
+# alone: it is the conditional mean, the safe and soft answer. Each later one has a $z_t$ that
+# already commits to some details, and so it may be sharper. The lower row shows how far each
+# picture is from the last estimate (brighter: further): coarse shapes are settled first, texture
+# last.
+#
+# Why the mean? Training minimised a squared error, so $\hat z_0 = \mathbb E[z_0 \mid z_t, z_{LQ},
+# s]$. Think of an edge that may lie in either of two places. At $t = T$ both are possible and the
+# mean shows a soft ramp. As noise is taken away, $z_t$ drifts a little towards one of the two,
+# the expectation follows, and the next step goes further the same way: a small accident of the
+# seed is amplified into a decision. The details are plausible, not known.
 
 # %%
 w = weights_vector(weights)
@@ -156,12 +176,14 @@ titles = ["flawed (LQ)", *(f"after step {i + 1}" for i in chosen), "sharp x"]
 rows = [[photo[middle] for photo in row] for row in (strip, far)]
 figure = show_photos(rows, titles, names=["photo", "4 x distance"], zoom=own_pixels)
 save_figure(figure, run_dir, "40_film.jpg")
+plt.show()
 
 # %% [markdown]
-# The two kinds of metric disagree about the film, and they are both right. **PSNR** (pixel error, higher is
-# better) rewards the conditional mean, because a mean has the smallest squared error. **LPIPS** (distance of
-# deep features, lower is better) punishes blur. Keep this in mind for every table that follows: a restoration
-# method chooses a point between *distortion* and *perception*.
+# The two kinds of metric disagree about the film, and they are both right. **PSNR** (pixel error,
+# higher is better) rewards the conditional mean, because a mean has the smallest squared error.
+# **LPIPS** (distance of deep features, lower is better) punishes blur. Keep this in mind for
+# every table that follows: a restoration method chooses a point between *distortion* and
+# *perception*.
 
 # %%
 pd.DataFrame(
@@ -173,9 +195,10 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## 4. Seeds
-# The same seed gives the same bytes, always: that is what makes a table reproducible. Another seed starts at
-# another $z_T$ and ends at another photo that fits the same LQ. The map of the standard deviation over seeds
-# is a map of **what the model made up**: it is bright where the LQ does not determine the answer.
+# The same seed gives the same bytes, always: that is what makes a table reproducible. Another
+# seed starts at another $z_T$ and ends at another photo that fits the same LQ. The map of the
+# standard deviation over seeds is a map of **what the model made up**: it is bright where the LQ
+# does not determine the answer.
 
 # %%
 seeds = [seed + i for i in range(4)]
@@ -193,12 +216,13 @@ figure.colorbar(shown, ax=axes[2], label="8-bit levels")
 for one in axes:
     one.set(xticks=[], yticks=[])
 save_figure(figure, run_dir, "40_seeds.jpg")
+plt.show()
 
 # %% [markdown]
-# What if we average the seeds? Pixel error is convex, so by Jensen's inequality the mean photo's squared
-# error is never larger than the mean squared error of the single photos. The average looks worse (blur) and
-# scores better (PSNR): the same trade once more, this time as a theorem that we can assert. The gain is the
-# variance over seeds, exactly.
+# What if we average the seeds? Pixel error is convex, so by Jensen's inequality the mean photo's
+# squared error is never larger than the mean squared error of the single photos. The average
+# looks worse (blur) and scores better (PSNR): the same trade once more, this time as a theorem
+# that we can assert. The gain is the variance over seeds, exactly.
 
 # %%
 mse = ((drawn - item.x) ** 2).mean((1, 2, 3), dtype=np.float64)
@@ -211,12 +235,17 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 
 # %% [markdown]
 # ## 5. How many steps?
-# The paper does not say how many DDIM steps it takes; our number is a choice, and this is what it rests on.
-# One step is plain regression: one network call, the conditional mean. More steps pay more network calls for
-# more committed detail; where does the table stop improving?
+# The paper does not say how many DDIM steps it takes; our number is a choice, and this is what it
+# rests on. One step is plain regression: one network call, the conditional mean. More steps pay
+# more network calls for more committed detail; where does the table stop improving?
+#
+# The price list: a restoration costs (steps) x (experts with a weight other than zero) passes
+# through the UNet. For one expert in this notebook that is the number of steps; a composition of
+# six pays six times as much, and a search over 1512 weight vectors pays that 1512 times. Whatever
+# is saved on steps here is saved in every later notebook.
 
 # %%
-counts = (1, 2, 4, 8)
+counts = [n for n in (1, 2, 4, 8) if n <= config.sample.steps]
 by_steps = {n: restorer(item.y, weights, seed=seed, steps=n) for n in counts}
 figure = show_photos(
     [[item.y[middle], *(p[middle] for p in by_steps.values()), item.x[middle]]],
@@ -229,9 +258,16 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## 6. The prompt matters
-# Same photo, same noise, same network: only the words differ, and for **DownLQ** the condition. DownLQ asks
-# with the words of super-resolution, but shows the network an LQ photo that was first reduced and enlarged
-# again. It knows less, so it has to make up more. **BR** hears no words at all and guesses the flaw itself.
+# Same photo, same noise, same network: only the words differ, and for **DownLQ** the condition.
+# DownLQ asks with the words of super-resolution, but shows the network an LQ photo that was first
+# reduced and enlarged again. It knows less, so it has to make up more. **BR** hears no words at
+# all and guesses the flaw itself.
+#
+# How do words enter? The text encoder turns the prompt into a few token vectors; in every
+# transformer block each place of the latent asks them (cross-attention) and adds what it hears to
+# its features. There is no switch inside that turns one network into another, so experts share
+# nearly all of what they know. The figure shows how far the words alone steer. The assert only
+# says that the six answers differ; whether each does what its name says is for the tables.
 
 # %%
 for expert in EXPERTS:
@@ -256,13 +292,14 @@ assert all(np.abs(c.mean((0, 1)) - item.y.mean((0, 1))).max() < 0.05 for c in co
 
 # %% [markdown]
 # ## 7. Colour: AdaIN
-# Diffusion drifts: a little too dark, a little too grey, because the mean of a latent is a handful of numbers
-# in a loss of thousands. Our flaws hardly touch the mean and the contrast of a channel, so both are copied
-# from the LQ photo, as StableSR does and the paper with it (AdaIN, adaptive instance normalisation):
+# Diffusion drifts: a little too dark, a little too grey, because the mean of a latent is a
+# handful of numbers in a loss of thousands. Our flaws hardly touch the mean and the contrast of a
+# channel, so both are copied from the LQ photo, as StableSR does and the paper with it (AdaIN,
+# adaptive instance normalisation):
 # $$\hat x \leftarrow \frac{\hat x - \mu(\hat x)}{\sigma(\hat x)}\,\sigma(y) + \mu(y)
 # \quad\text{for each channel}.$$
-# The price: a flaw that *does* change contrast (strong blur lowers it, strong noise raises it) is copied as
-# well.
+# The price: a flaw that *does* change contrast (strong blur lowers it, strong noise raises it) is
+# copied as well.
 
 # %%
 raw = restorer.decode(z_0_hat)
@@ -283,29 +320,34 @@ pd.DataFrame(moments, index=[f"{what} {c}" for what in ("mean", "deviation") for
 
 # %% [markdown]
 # ## 8. Photos larger than the network: tiles
-# Attention and normalisation look at the whole picture, and memory grows with it. So a large photo is cut
-# into overlapping tiles, each is restored alone, and the overlaps are blended. Two details decide whether
-# seams show:
-# * **one field of noise**: every tile takes its part of the same $z_T$, so in an overlap two tiles make up
-#   the same details;
-# * **feathering**: a tile's weight falls towards its border, where it knows least of its surroundings.
+# Attention and normalisation look at the whole picture, and memory grows with it. So a large
+# photo is cut into overlapping tiles, each is restored alone, and the overlaps are blended. Two
+# details decide whether seams show:
+# * **one field of noise**: every tile takes its part of the same $z_T$, so in an overlap two
+#   tiles make up the same details;
+# * **feathering**: a tile's weight falls towards its border, where it knows least of its
+#   surroundings.
 #
-# They do not make tiles equal to one large pass: a tile's normalisation sees other statistics. The map shows
-# where.
+# The weight of a pixel at distance $d$ from the tile's border is $\sin^2(\frac{\pi}{2} \min(d/o,
+# 1))$ with the overlap $o$: where two tiles overlap by exactly $o$, the two weights are $\sin^2$
+# and $\cos^2$ of one angle and sum to 1. In general the sum is divided out.
+#
+# They do not make tiles equal to one large pass: a tile's normalisation sees other statistics.
+# The map shows where.
 
 # %%
-print(inspect.getsource(restore.starts), inspect.getsource(restore.feather), sep="\n")
+print(inspect.getsource(starts), inspect.getsource(feather), sep="\n")
 
 # %%
 tile, overlap = config.sample.tile, config.sample.overlap
 size = (tile * 5 // 4, tile * 7 // 4)
 sharp = read_photo(held_out_paths()["china"])[: size[0], : size[1]]
 large, _ = degrade("SR+DN", sharp, np.random.default_rng(seed), 0.45)
-tops, lefts = (restore.starts(s, tile, overlap, restorer.multiple) for s in size)
+tops, lefts = (starts(s, tile, overlap, restorer.multiple) for s in size)
 share = np.zeros((*size, 1))
 for top in tops:
     for left in lefts:
-        share[top : top + tile, left : left + tile] += restore.feather(tile, tile, overlap)
+        share[top : top + tile, left : left + tile] += feather(tile, tile, overlap)
 print(f"photo {size}, tiles of {tile} at rows {tops} and columns {lefts}")
 assert large.shape == (*size, 3) and share.min() > 0  # every pixel belongs to some tile
 
@@ -333,16 +375,24 @@ for i, (top, left) in enumerate((top, left) for top in tops for left in lefts):
 for one in axes:
     one.set(xticks=[], yticks=[])
 save_figure(figure, run_dir, "40_tiles.jpg")
+plt.show()
 
 # %% [markdown]
 # ## 9. Every expert on every set
-# Now the measurement that the rest of the course refers to. Each of the six experts restores each pair of
-# each set, with the same seed. Photos are kept in `restored/` of the run, as 8-bit files: the metrics see
-# what a user would see, and later notebooks that ask for the same photo get it from there. A metric that a
-# crop is too small for is a row that says so.
+# Now the measurement that the rest of the course refers to. Each of the six experts restores each
+# pair of each set, with the same seed. Photos are kept in `restored/` of the run, as 8-bit files:
+# the metrics see what a user would see, and later notebooks that ask for the same photo get it
+# from there. A metric that a crop is too small for is a row that says so.
 #
-# On the four isolated sets there is a **matching** expert, the one whose prompt names the flaw. On `complex`
-# there is none, and that is the problem the paper starts from.
+# | metric | asks | better |
+# |---|---|---|
+# | PSNR | how far are the pixels from the sharp photo's? | higher |
+# | SSIM | do local means, contrasts and patterns agree? | higher |
+# | LPIPS | do a vision network's features agree? | lower |
+# | NIQE | do the statistics look natural? (knows no sharp photo) | lower |
+#
+# On the four isolated sets there is a **matching** expert, the one whose prompt names the flaw.
+# On `complex` there is none, and that is the problem the paper starts from.
 
 # %%
 rows = [
@@ -357,9 +407,9 @@ assert all(row["unet_calls"] == config.sample.steps for row in rows)
 mean_table(rows).round(4)
 
 # %% [markdown]
-# The yardstick is the flawed photo itself: a restoration that scores below its own input would better have
-# done nothing. Notebook 10 has measured it; if that was not part of this run, it is measured here, for the
-# comparison only.
+# The yardstick is the flawed photo itself: a restoration that scores below its own input would
+# better have done nothing. Notebook 10 has measured it; if that was not part of this run, it is
+# measured here, for the comparison only.
 
 # %%
 try:
@@ -374,9 +424,10 @@ gain = {m: table[m][list(EXPERT_METHODS)].sub(table[m]["LQ"], axis=0) for m in (
 assert all(len(one) == len(evaluation.items) and one.notna().all(axis=None) for one in gain.values())
 
 # %% [markdown]
-# The heat maps show each expert's mean difference to the LQ. Colours are turned so that **green is better
-# than doing nothing, in both**, and so the two maps can be compared at a glance: an expert that is green on
-# the left and red on the right looks better and is less true to the pixels.
+# The heat maps show each expert's mean difference to the LQ. Colours are turned so that **green
+# is better than doing nothing, in both**, and so the two maps can be compared at a glance: an
+# expert that is green on the left and red on the right looks better and is less true to the
+# pixels.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 0.8 + 0.45 * len(evaluation.sets)), layout="constrained")
@@ -387,11 +438,12 @@ for one, (metric, values) in zip(axes, gain.items(), strict=True):
     unit = "dB, higher is better" if metric == "psnr" else "lower is better"
     one.set(title=f"{metric.upper()} minus that of the LQ ({unit})", xlabel="expert alone", ylabel="set")
 save_figure(figure, run_dir, "40_experts_by_set.png")
+plt.show()
 
 # %% [markdown]
-# In words, for every set: which expert wins on the mean, and does the matching one beat the LQ? The number of
-# photos is small, so the count of photos on which it does is printed beside the mean; a mean can be one
-# photo's doing.
+# In words, for every set: which expert wins on the mean, and does the matching one beat the LQ?
+# The number of photos is small, so the count of photos on which it does is printed beside the
+# mean; a mean can be one photo's doing.
 
 # %%
 for metric, values in gain.items():
@@ -407,10 +459,10 @@ for metric, values in gain.items():
         print(line)
 
 # %% [markdown]
-# Read the row of `complex` with care. Some expert is best on the mean there too, but ask whether it is the
-# same one for each photo: the table below counts the winners. If no single expert wins everywhere, choosing
-# *per photo* has something to gain, and mixing per photo may have more. That is where notebooks 50 and 60 go
-# on.
+# Read the row of `complex` with care. Some expert is best on the mean there too, but ask whether
+# it is the same one for each photo: the table below counts the winners. If no single expert wins
+# everywhere, choosing *per photo* has something to gain, and mixing per photo may have more. That
+# is where notebooks 50 and 60 go on.
 
 # %%
 pick = {metric: "idxmax" if METRICS[metric].higher_is_better else "idxmin" for metric in gain}
@@ -422,10 +474,11 @@ winners.reindex(list(EXPERT_METHODS)).fillna(0).astype(int)
 
 # %% [markdown]
 # ## What to try
-# 1. Change `weights` to the wrong expert for the photo of the film. At which step does the path part from the
-#    right one?
-# 2. Replace `spacing="trailing"` by `"leading"` with `dataclasses.replace` and restore with 2 and with 50
-#    steps. Where does the difference go, and what happens to the brightness before AdaIN?
-# 3. Average 2, 4, 8 and 16 seeds. Plot PSNR over the number and compare with the formula of section 4: how
-#    would the PSNR of infinitely many seeds follow from two?
-# 4. Give each tile a seed of its own in section 8, with a loop over `restorer(tile)`, and look for the seams.
+# 1. Change `weights` to the wrong expert for the photo of the film. At which step does the path
+#    part from the right one?
+# 2. Replace `spacing="trailing"` by `"leading"` with `dataclasses.replace` and restore with 2 and
+#    with 50 steps. Where does the difference go, and what happens to the brightness before AdaIN?
+# 3. Average 2, 4, 8 and 16 seeds. Plot PSNR over the number and compare with the formula of
+#    section 4: how would the PSNR of infinitely many seeds follow from two?
+# 4. Give each tile a seed of its own in section 8, with a loop over `restorer(tile)`, and look
+#    for the seams.

@@ -128,7 +128,8 @@ composed = evaluation.restore(item, half).photo
 exposed = sum(0.5 * evaluation.restore(item, {name: 1.0}).photo for name in half)
 print(f"composed against averaged photos: {measure('psnr', composed, exposed):.1f} dB")
 for name, photo in (("composed", composed), ("averaged", exposed)):
-    print(f"{name}: {measure('psnr', photo, item.x):.2f} dB, LPIPS {measure('lpips', photo, item.x):.3f} to HQ")
+    psnr, lpips = (measure(metric, photo, item.x) for metric in ("psnr", "lpips"))
+    print(f"{name}: {psnr:.2f} dB, LPIPS {lpips:.3f} to HQ")
 assert np.abs(composed - exposed).max() > 0
 
 # %% [markdown]
@@ -155,7 +156,8 @@ by_name = restorer(item.y, {"DN": 1.0}, seed=seed)
 by_vector = restorer(item.y, np.array([0, 0, 0, 0, 1, 0], np.float32), seed=seed)
 assert [expert.name for expert in EXPERTS][4] == "DN" and np.array_equal(by_name, by_vector)
 assert np.array_equal(restorer(item.y, seed=seed), restorer(item.y, {"BR": 1.0}, seed=seed))
-assert np.abs(by_name - evaluation.restore(item, {"DN": 1.0}).photo).max() <= 0.5 / 255 + 1e-6  # kept as 8 bit
+kept = evaluation.restore(item, {"DN": 1.0}).photo  # as its 8-bit file holds it
+assert np.abs(by_name - kept).max() <= 0.5 / 255 + 1e-6
 print("one-hot = the single expert, bit for bit")
 
 # %% [markdown]
@@ -253,7 +255,8 @@ plt.show()
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), up is better", "LPIPS, down is better"), strict=True):
+labels = {"psnr": "PSNR (dB), up is better", "lpips": "LPIPS, down is better"}
+for axis, (metric, label) in zip(axes, labels.items(), strict=True):
     values = [measure(metric, photo, item.x) for photo in walk]
     axis.axhline(measure(metric, item.y, item.x), color="grey", linestyle="--", label="LQ")
     axis.plot(steps, values, marker="o", label="SR = w, DN = 1 - w")
@@ -323,7 +326,8 @@ shown["kind"] = [groups.get(method, "mixture") for method in shown["method"]]
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
 sns.scatterplot(shown, x="psnr", y="lpips", hue="kind", style="kind", s=80, ax=axis)
 for _, one in shown.iterrows():
-    axis.annotate(one["method"], (one["psnr"], one["lpips"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    at = {"xy": (one["psnr"], one["lpips"]), "xytext": (5, 4), "textcoords": "offset points"}
+    axis.annotate(one["method"], **at, fontsize=8)
 axis.set(xlabel="mean PSNR on complex (dB)", ylabel="mean LPIPS on complex")
 axis.margins(x=0.15)
 save_figure(figure, run_dir, "50_complex.png")

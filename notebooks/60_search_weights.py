@@ -45,7 +45,7 @@ from unires.tasks import NAMES, weights_dict, weights_vector
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
 config = evaluation.config
-print(f"{len(evaluation.items)} photos in the sets {', '.join(evaluation.sets)}; {len(CANDIDATES)} candidates")
+print(f"{len(evaluation.items)} photos in {', '.join(evaluation.sets)}; {len(CANDIDATES)} candidates")
 
 # %% [markdown]
 # ## 1 The paper's search: a grid of weights
@@ -108,7 +108,8 @@ needed = np.count_nonzero(omega) * steps
 assert len(omega) * 6 * steps == 9072 * steps > needed
 listed = sum(len(weights) for weights in CANDIDATES.values()) * steps
 print(f"whole grid {9072 * steps} passes, {needed} without zero weights; our list {listed}")
-print(f"at {second:.3f} s a pass: grid {needed * second / 60:.1f} minutes a photo, list {listed * second:.1f} s")
+minutes = needed * second / 60
+print(f"at {second:.3f} s a pass: grid {minutes:.1f} minutes a photo, list {listed * second:.1f} s")
 
 # %% [markdown]
 # The paper itself shows the way out (Table 5): learn on other photos which vectors win often, and try only those.
@@ -147,7 +148,8 @@ def no_reference_score(photo):
 
 item = evaluation.sets["complex"][0]
 print(f"photos of {item.y.shape[0]} pixels, NIQE from {smallest}")
-print(f"{item.image} ({item.recipe.tasks}): LQ {no_reference_score(item.y):.2f}, HQ {no_reference_score(item.x):.2f}")
+print(item.image, item.recipe.tasks)
+print(f"score of LQ {no_reference_score(item.y):.2f}, of HQ {no_reference_score(item.x):.2f}")
 assert no_reference_score(item.y) == no_reference_score(item.y.copy())
 
 # %% [markdown]
@@ -256,10 +258,11 @@ regret.groupby("set", sort=False).mean().round(4)
 # If one candidate won everywhere, the search would be a constant with extra steps. How often does each win?
 
 # %%
-wins = pd.DataFrame([{"candidate": names[i], "chosen": kind} for one in found
-                     for kind, i in (("by NIQE", one["picked"][SEARCH]), ("by the oracle", one["picked"][ORACLE]))])  # fmt: skip
+kinds = {SEARCH: "by NIQE", ORACLE: "by the oracle"}
+wins = [(names[one["picked"][method]], kind) for one in found for method, kind in kinds.items()]
+wins = pd.DataFrame(wins, columns=["candidate", "chosen"])
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
-sns.countplot(wins, y="candidate", hue="chosen", order=names, hue_order=["by NIQE", "by the oracle"], ax=axis)
+sns.countplot(wins, y="candidate", hue="chosen", order=names, hue_order=list(kinds.values()), ax=axis)
 axis.set(xlabel=f"photos won (of {len(found)})", ylabel="")
 save_figure(figure, run_dir, "60_wins.png")
 plt.show()
@@ -287,7 +290,7 @@ order = sorted(complex_, key=lambda i: -(chosen - best)[i])
 photos, labels = [], []
 for i in (order[0], order[-1]):
     pair, picked = found[i]["pair"], found[i]["picked"]
-    both = [evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in (SEARCH, ORACLE)]
+    both = [evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in kinds]
     photos.append([pair.y, *both, pair.x])
     labels.append(pair.recipe.tasks)
     print(f"{pair.image}: NIQE chose {names[picked[SEARCH]]}, the oracle {names[picked[ORACLE]]}")

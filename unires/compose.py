@@ -37,7 +37,7 @@ def down_lq(y: Photo, factor: int) -> Photo:
     return np.clip(resize(small, h, w, "bicubic"), 0, 1)
 
 
-def active(w: Weights, experts: tuple[Expert, ...]) -> tuple[tuple[Expert, ...], Weights]:
+def active(w: Weights, experts: tuple[Expert, ...]) -> tuple[tuple[Expert, ...], Float[np.ndarray, " active"]]:
     """The experts whose weight is not zero, and their weights: the others need not be evaluated.
 
     Test: test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit

@@ -12,5 +12,5 @@ AnyArray = ndarray | Array
 
 Photo = Float[AnyArray, "h w 3"]  # one photo, [0, 1]
 Photos = Float[AnyArray, "b h w 3"]  # a batch of photos of one size, [0, 1]
-Latent = Float[AnyArray, "b h w c"]  # autoencoder latents, noisy or clean
+Latent = Float[AnyArray, "b i j c"]  # autoencoder latents, noisy or clean
 Weights = Float[AnyArray, " k"]  # one weight an expert, sums to 1

@@ -10,8 +10,6 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from unires.shapes import Latent
-
 Tokens = Float[Array, "b n d"]
 
 
@@ -39,7 +37,7 @@ class ResBlock(nnx.Module):
         self.conv2 = conv(o, o, 3, rngs, zero=True)  # each block starts as the identity
         self.skip = None if i == o else conv(i, o, 1, rngs)
 
-    def __call__(self, h: Latent, time: Float[Array, "b d"] | None = None) -> Latent:
+    def __call__(self, h: Array, time: Float[Array, "b d"] | None = None) -> Array:
         out = self.conv1(nnx.silu(self.norm1(h)))
         if self.time is not None:
             out = out + self.time(nnx.silu(time))[:, None, None]
@@ -53,7 +51,7 @@ class Upsample(nnx.Module):
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.conv = conv(channels, channels, 3, rngs)
 
-    def __call__(self, h: Latent) -> Latent:
+    def __call__(self, h: Array) -> Array:
         b, height, width, c = h.shape
         h = jnp.broadcast_to(h[:, :, None, :, None], (b, height, 2, width, 2, c))
         return self.conv(h.reshape(b, 2 * height, 2 * width, c))
@@ -72,7 +70,7 @@ class Attention(nnx.Module):
         self.v = nnx.Linear(context, width, use_bias=qkv_bias, rngs=rngs)
         self.out = nnx.Linear(width, width, rngs=rngs)
 
-    def __call__(self, h: Tokens, context: Tokens | None = None, *, causal: bool = False) -> Tokens:
+    def __call__(self, h: Tokens, context: Array | None = None, *, causal: bool = False) -> Tokens:
         context = h if context is None else context
         q, k, v = (
             f(x).reshape(*x.shape[:2], self.heads, -1) for f, x in ((self.q, h), (self.k, context), (self.v, context))
@@ -99,7 +97,7 @@ class Transformer(nnx.Module):
         self.mlp_out = nnx.Linear(4 * channels, channels, rngs=rngs)
         self.proj_out = nnx.Linear(channels, channels, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
-    def __call__(self, h: Latent, context: Tokens) -> Latent:
+    def __call__(self, h: Array, context: Tokens) -> Array:
         b, height, width, c = h.shape
         x = self.proj_in(self.norm(h).reshape(b, height * width, c))
         x = x + self.self_attention(self.norm1(x))

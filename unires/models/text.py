@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from unires.config import TextConfig
 from unires.models.blocks import Attention, Tokens
+from unires.shapes import AnyArray
 
 PAD, START, END = 0, 1, 2
 
@@ -60,7 +61,7 @@ class TextEncoder(nnx.Module):
         self.layers = nnx.List([Layer(config.width, config.heads, rngs) for _ in range(config.layers)])
         self.norm = nnx.LayerNorm(config.width, epsilon=1e-5, rngs=rngs)
 
-    def __call__(self, ids: Int[np.ndarray, "b n"]) -> Tokens:
+    def __call__(self, ids: Int[AnyArray, "b n"]) -> Tokens:
         h = self.tokens(ids) + self.positions(jnp.arange(ids.shape[1]))
         for layer in self.layers:
             h = layer(h)

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from unires.config import UNetConfig
 from unires.models.blocks import ResBlock, Tokens, Transformer, Upsample, conv
@@ -14,7 +14,7 @@ from unires.shapes import Latent
 EPS = 1e-5  # GroupNorm, outside the transformers
 
 
-def time_features(t: Float[Array, " b"], width: int) -> Float[Array, "b d"]:
+def time_features(t: Num[Array, " b"], width: int) -> Float[Array, "b d"]:
     """Sinusoids of the time, cosines first.
 
     Range: t in 0 .. 999.  Test: test_models.py::test_time_features_match_the_formula
@@ -74,7 +74,7 @@ class UNet(nnx.Module):
         self.norm = nnx.GroupNorm(c, groups, epsilon=EPS, rngs=rngs)
         self.conv_out = conv(c, out_channels, 3, rngs, zero=True)
 
-    def __call__(self, z_t: Latent, z_lq: Latent, t: Float[Array, " b"], context: Tokens) -> Latent:
+    def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
         time = self.time2(nnx.silu(self.time1(time_features(t, self.features))))
 
         def level_block(pair, h):

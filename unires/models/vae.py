@@ -68,7 +68,7 @@ class Middle(nnx.Module):
         self.attention = Attention(channels, channels, 1, rngs, qkv_bias=True) if config.mid_attention else None
         self.block2 = ResBlock(channels, channels, config.groups, rngs, eps=EPS)
 
-    def __call__(self, h: Latent) -> Latent:
+    def __call__(self, h: Array) -> Array:
         h = self.block1(h)
         if self.attention is not None:
             b, height, width, c = h.shape
