@@ -341,7 +341,9 @@ print(inspect.getsource(starts), inspect.getsource(feather), sep="\n")
 # %%
 tile, overlap = config.sample.tile, config.sample.overlap
 size = (tile * 5 // 4, tile * 7 // 4)
-sharp = read_photo(held_out_paths()["china"])[: size[0], : size[1]]
+china = read_photo(held_out_paths()["china"])
+top, left = ((whole - part) // 2 for whole, part in zip(china.shape, size, strict=False))
+sharp = china[top : top + size[0], left : left + size[1]]
 large, _ = degrade("SR+DN", sharp, np.random.default_rng(seed), 0.45)
 tops, lefts = (starts(s, tile, overlap, restorer.multiple) for s in size)
 share = np.zeros((*size, 1))
@@ -434,7 +436,8 @@ figure, axes = plt.subplots(1, 2, figsize=(9.6, 0.8 + 0.45 * len(evaluation.sets
 for one, (metric, values) in zip(axes, gain.items(), strict=True):
     mean = values.groupby("set", sort=False).mean().loc[list(evaluation.sets)]
     better = "RdYlGn" if METRICS[metric].higher_is_better else "RdYlGn_r"
-    sns.heatmap(mean, ax=one, cmap=better, center=0, annot=True, fmt=".3f" if metric == "lpips" else ".2f")
+    most, digits = mean.abs().max(axis=None), ".3f" if metric == "lpips" else ".2f"
+    sns.heatmap(mean, ax=one, cmap=better, vmin=-most, vmax=most, annot=True, fmt=digits)
     unit = "dB, higher is better" if metric == "psnr" else "lower is better"
     one.set(title=f"{metric.upper()} minus that of the LQ ({unit})", xlabel="expert alone", ylabel="set")
 save_figure(figure, run_dir, "40_experts_by_set.png")

@@ -1,0 +1,57 @@
+"""The command line: a result, or one sentence and an exit code."""
+
+import numpy as np
+import pytest
+
+from unires.__main__ import main, parse_weights
+from unires.config import SMOKE
+from unires.models.ldm import take_apart
+from unires.models.store import random_model, save_checkpoint
+from unires.photo import read_photo, write_photo
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_checkpoint(path, take_apart(random_model(SMOKE))[0], SMOKE, {"profile": "smoke"})
+    return str(path)
+
+
+def photo(path):
+    write_photo(path, np.random.default_rng(0).random((48, 40, 3), np.float32))
+    return str(path)
+
+
+def test_weights_are_parsed():
+    assert parse_weights("MD=0.6, DN=-0.2,DownLQ=0.6") == {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6}
+    for text, say in (("MD", "NAME=NUMBER"), ("XX=1", "unknown expert"), ("MD=0.6", "sum to 1")):
+        with pytest.raises(ValueError, match=say):
+            parse_weights(text)
+
+
+@pytest.mark.parametrize(
+    "words,say",
+    [
+        (["missing.png", "out.png"], "missing.png"),
+        (["in.png", "out.png", "--weights", "SR=2"], "sum to 1"),
+        (["in.png", "out.png", "--checkpoint", "nowhere"], "nowhere.safetensors not found"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, say):
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "in.png")
+    assert main(["restore", *words]) in (1, 2)
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and error[0].startswith("unires: ") and say in error[0]
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_folder_with_one_bad_photo(tmp_path, checkpoint, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo(folder / "good.png")
+    (folder / "bad.jpg").write_text("not a photo")
+    out = tmp_path / "out"
+    assert main(["restore", str(folder), str(out), "--checkpoint", checkpoint, "--steps", "1"]) == 1
+    assert "bad.jpg" in capsys.readouterr().err
+    assert read_photo(out / "good.png").shape == (48, 40, 3) and len(list(out.iterdir())) == 1

@@ -1,0 +1,112 @@
+"""Photos: what may be trained on, what is evaluated, and that batches depend on seed and step alone."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from unires.config import DEMO, SMOKE, Stage, TrainConfig
+from unires.data import (
+    Photos,
+    batches,
+    evaluation_crops,
+    evaluation_hash,
+    evaluation_set,
+    held_out_paths,
+    pair_batch,
+    photo_batch,
+    stage_at,
+)
+from unires.photo import PhotoError, read_photo, write_photo
+from unires.tasks import TASKS
+
+
+def noisy(h, w, seed=0):
+    return np.random.default_rng(seed).random((h, w, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(3):
+        write_photo(folder / f"{i}.png", noisy(150, 170, i))
+    return Photos.read(folder, least=100)
+
+
+def test_held_out_photos_are_not_for_training(tmp_path):
+    with pytest.raises(PhotoError, match="no JPEG or PNG"):
+        Photos.read(tmp_path, least=64)
+    write_photo(tmp_path / "fine.png", noisy(80, 80))
+    shutil.copy(held_out_paths()["coffee"], tmp_path / "mine.png")
+    with pytest.raises(PhotoError, match="mine.png is the held-out photo coffee"):
+        Photos.read(tmp_path, least=64)
+
+
+def test_big_photos_are_halved(tmp_path):
+    big = noisy(70, 1700)
+    write_photo(tmp_path / "big.png", big)
+    (array,) = Photos.read(tmp_path, least=16).arrays
+    stored = read_photo(tmp_path / "big.png")
+    assert array.shape == (35, 850, 3)
+    assert abs(array[4, 7, 1] / 255 - stored[8:10, 14:16, 1].mean()) <= 0.5 / 255 + 1e-6
+
+
+def test_evaluation_crops_follow_the_rule():
+    size, count = 128, 9
+    every = {}
+    for name, path in held_out_paths().items():
+        photo = read_photo(path)
+        for top in range(0, photo.shape[0] - size + 1, size):
+            for left in range(0, photo.shape[1] - size + 1, size):
+                dy, dx = np.gradient(photo[top : top + size, left : left + size].mean(-1))
+                every[f"{name}-{top}-{left}"] = np.sqrt(dy**2 + dx**2).mean()
+    taken = []
+    for name in sorted(every, key=every.get, reverse=True):
+        if sum(other.split("-")[0] == name.split("-")[0] for other in taken) < 2:
+            taken.append(name)
+    crops = evaluation_crops(count, size)
+    assert [name for name, _ in crops] == taken[:count]
+    with pytest.raises(ValueError, match="asked for"):
+        evaluation_crops(1000, size)
+
+
+def test_evaluation_sets_are_reproducible():
+    first, again = evaluation_set("complex", SMOKE), evaluation_set("complex", SMOKE)
+    assert all(np.array_equal(a.y, b.y) and a.recipe == b.recipe for a, b in zip(first, again, strict=True))
+    assert any(not np.array_equal(item.x, item.y) for item in first)
+    seed = dataclasses.replace(SMOKE, evaluation=dataclasses.replace(SMOKE.evaluation, seed=1))
+    assert evaluation_hash(SMOKE) == evaluation_hash(SMOKE) != evaluation_hash(seed)
+    with pytest.raises(ValueError, match="unknown set 'rain'"):
+        evaluation_set("rain", SMOKE)
+
+
+def test_the_demo_evaluates_what_it_promises():
+    assert DEMO.evaluation.sets == ("SR", "MD", "DD", "DN", "complex") and DEMO.evaluation.crops >= 8
+    assert len({name for name, _ in evaluation_crops(8, 256)}) == 8
+
+
+def test_batches_are_a_function_of_seed_and_step(photos):
+    stage = Stage(32, 4, 3)
+    for make in (photo_batch, pair_batch):
+        one, same, other = make(photos, stage, 5, 2), make(photos, stage, 5, 2), make(photos, stage, 5, 3)
+        assert all(np.array_equal(one[k], same[k]) for k in one) and not np.array_equal(one["x"], other["x"])
+        assert one["x"].shape == (4, 32, 32, 3)
+        config = TrainConfig(stages=(stage,), learning_rate=1.0)
+        fed = list(batches(make, photos, config, 5, start=1, ahead=2))
+        assert len(fed) == 2 and np.array_equal(fed[1]["x"], one["x"])
+
+
+def test_tasks_are_drawn_with_the_papers_probabilities(photos):
+    n = 800
+    drawn = np.bincount(pair_batch(photos, Stage(8, n, 1), 0, 0)["task"], minlength=len(TASKS))
+    for task, found in zip(TASKS, drawn, strict=True):
+        p = task.probability
+        assert abs(found - n * p) < 3 * np.sqrt(n * p * (1 - p)), task.name
+
+
+def test_stage_at():
+    config = TrainConfig(stages=(Stage(8, 1, 3), Stage(16, 1, 2)), learning_rate=1.0)
+    assert [stage_at(config, s).crop for s in range(5)] == [8, 8, 8, 16, 16]
+    with pytest.raises(ValueError, match="after the last stage"):
+        stage_at(config, 5)

@@ -1,0 +1,35 @@
+"""Images to rows: photos are made once, means are means."""
+
+import numpy as np
+import pytest
+
+from benchmarks.evaluate import Evaluation, mean_table
+from unires.record import row
+
+
+def test_restored_photos_are_made_once(tmp_path, monkeypatch):
+    evaluation = Evaluation.start(tmp_path, "smoke", 0)
+    calls = []
+
+    def restorer(y, weights, seed):
+        calls.append(weights)
+        return 1 - y
+
+    monkeypatch.setitem(evaluation.__dict__, "restorer", restorer)
+    item = evaluation.items[0]
+    first, again = (evaluation.restore(item, {"SR": 0.5, "DN": 0.5}) for _ in range(2))
+    assert len(calls) == 1 and np.array_equal(first.photo, again.photo)
+    assert first.unet_calls == 2 * evaluation.config.sample.steps
+    evaluation.restore(item, {"SR": 0.4, "DN": 0.6})
+    assert len(calls) == 2
+    rows = {r["metric"]: r for r in evaluation.measure(item, "LQ", item.y)}
+    assert rows["niqe"]["status"] == "not run" and rows["psnr"]["value"] == pytest.approx(
+        -10 * np.log10(np.mean((item.y.astype(float) - item.x) ** 2)), abs=1e-3
+    )
+
+
+def test_mean_table_against_numpy():
+    values = {"a": (20.0, 30.0), "b": (10.0, 11.0)}
+    rows = [row("SR", f"photo{i}", m, "psnr", v) for m, pair in values.items() for i, v in enumerate(pair)]
+    table = mean_table(rows)
+    assert {m: table.loc[("SR", m), "psnr"] for m in values} == {m: np.mean(pair) for m, pair in values.items()}

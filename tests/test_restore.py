@@ -1,0 +1,49 @@
+"""Restoring photos of any size: same size out, no seams, the same bytes for the same seed."""
+
+import numpy as np
+import pytest
+
+from unires.config import SMOKE
+from unires.models.store import random_model
+from unires.restore import Restorer, feather, starts, with_factor
+from unires.tasks import EXPERTS
+
+
+@pytest.fixture(scope="module")
+def restorer():
+    return Restorer(random_model(SMOKE), SMOKE)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 90, 3), (63, 65, 3), (100, 70)])
+def test_any_size(restorer, shape):
+    photo = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    x_hat = restorer(photo, {"SR": 1.0}, seed=1)
+    assert x_hat.shape == (*shape[:2], 3) and x_hat.dtype == np.float32
+    assert x_hat.min() >= 0 and x_hat.max() <= 1
+    assert np.array_equal(x_hat, restorer(photo / np.float32(255), {"SR": 1.0}, seed=1))
+
+
+def test_the_seed_decides(restorer):
+    photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    assert not np.array_equal(restorer(photo, seed=0), restorer(photo, seed=1))
+
+
+@pytest.mark.parametrize("length,tile,overlap,multiple", [(64, 64, 16, 8), (200, 64, 16, 8), (2000, 320, 64, 16)])
+def test_tiles_cover_everything(length, tile, overlap, multiple):
+    found = starts(length, tile, overlap, multiple)
+    assert found[0] == 0 and found[-1] + tile == length and all(s % multiple == 0 for s in found)
+    assert all(a + tile - b >= overlap - multiple for a, b in zip(found, found[1:], strict=False))
+
+
+def test_tiles_leave_no_seam(restorer, monkeypatch):
+    photo = np.random.default_rng(0).random((140, 200, 3), np.float32)
+    monkeypatch.setattr(restorer, "_sample_tile", lambda conditions, *_: (conditions[1], None))
+    monkeypatch.setattr(restorer, "decode", lambda z: z)  # a model that changes nothing
+    np.testing.assert_allclose(restorer(photo, {"BR": 1.0}), photo, atol=2e-5)
+    assert feather(64, 32, 16).min() > 0 and feather(64, 64, 16)[32, 32, 0] > 0.99
+
+
+def test_down_lq_factor_changes_only_that_expert():
+    changed = with_factor(8)
+    assert [e.factor for e in changed] == [1, 1, 1, 1, 1, 8]
+    assert [(e.name, e.prompt) for e in changed] == [(e.name, e.prompt) for e in EXPERTS]

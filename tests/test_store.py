@@ -1,0 +1,100 @@
+"""Checkpoints: what goes in comes out, and whatever is wrong is named."""
+
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.ship import ship
+from unires.config import SMOKE
+from unires.models.ldm import take_apart
+from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint, write_beside
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return take_apart(random_model(SMOKE, seed=3))[0]
+
+
+@pytest.fixture
+def saved(arrays, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, arrays, SMOKE, {"profile": "smoke"})
+    return path
+
+
+def test_round_trip(arrays, saved):
+    model, config, story = load_checkpoint(saved, SMOKE)
+    assert config == SMOKE and story["profile"] == "smoke"
+    for name, array in take_apart(model)[0].items():
+        kind = jnp.float32 if name in ("vae.shift", "vae.scale") else jnp.bfloat16
+        np.testing.assert_array_equal(array, arrays[name].astype(kind).astype(jnp.float32))
+
+
+def test_missing_checkpoint_is_named(saved, tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere.safetensors not found"):
+        load_checkpoint("nowhere", SMOKE)
+    with pytest.raises(CheckpointError, match="pickle"):
+        load_checkpoint(tmp_path / "model.ckpt", SMOKE)
+    saved.with_suffix(".json").write_text("{")
+    with pytest.raises(CheckpointError, match="small.json is not valid JSON"):
+        load_checkpoint(saved, SMOKE)
+    saved.with_suffix(".json").unlink()
+    with pytest.raises(CheckpointError, match="small.json is missing"):
+        load_checkpoint(saved, SMOKE)
+
+
+def test_a_damaged_file_is_refused(saved):
+    saved.write_bytes(saved.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(saved, SMOKE)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "of another shape"])
+def test_weights_of_another_model_are_refused(arrays, tmp_path, change):
+    name = "unet.conv_in.kernel"
+    other = dict(arrays)
+    if change == "missing":
+        del other[name]
+    elif change == "unexpected":
+        other["extra"] = jnp.zeros(2)
+    else:
+        other[name] = other[name][..., :-1]
+    save_checkpoint(tmp_path / "other.safetensors", other, SMOKE, {})
+    with pytest.raises(CheckpointError, match=rf"other.safetensors does not fit.*{change} \['(extra|{name})'\]"):
+        load_checkpoint(tmp_path / "other.safetensors", SMOKE)
+
+
+def test_a_diverged_model_is_not_saved(arrays, tmp_path):
+    with pytest.raises(CheckpointError, match="not finite"):
+        save_checkpoint(tmp_path / "bad.safetensors", arrays | {"vae.shift": jnp.full(4, jnp.nan)}, SMOKE, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_beside(path, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_beside(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_shipping_checks_the_checkpoint(saved, tmp_path):
+    run, weights, curves = saved.parent, tmp_path / "weights", tmp_path / "curves"
+    for part in ("vae", "ldm"):
+        (run / part).mkdir()
+        (run / part / "loss.jsonl").write_text(json.dumps({"step": 0, "loss": 1.0}) + "\n")
+    ship(run, weights, curves)
+    assert (weights / "small.safetensors").read_bytes() == saved.read_bytes()
+    assert (curves / "small_ldm_loss.jsonl").is_file()
+    saved.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError):
+        ship(run, tmp_path / "again", curves)
+    assert not (tmp_path / "again").exists()

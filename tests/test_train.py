@@ -1,0 +1,90 @@
+"""Training: the rate, the latents' scale, and a killed run that goes on as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unires.config import SMOKE, Stage, TrainConfig
+from unires.data import Photos, photo_batch
+from unires.photo import write_photo
+from unires.train import begin, outcome, rate, train_vae
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sharp")
+    for i in range(3):
+        write_photo(folder / f"{i}.png", np.random.default_rng(i).random((140, 150, 3), np.float32))
+    return folder
+
+
+def lines(path):
+    return [{k: v for k, v in json.loads(s).items() if k != "seconds"} for s in path.read_text().splitlines()]
+
+
+def test_learning_rate_schedule():
+    config = TrainConfig(stages=(Stage(8, 1, 100),), learning_rate=2.0, warmup=20)
+    at = rate(config)
+    assert float(at(10)) == pytest.approx(1.0) and float(at(20)) == pytest.approx(2.0)
+    for step in (40, 60, 100):
+        cosine = 0.5 * (1 + np.cos(np.pi * (step - 20) / 80))
+        assert float(at(step)) == pytest.approx(0.2 + 1.8 * cosine, rel=1e-5)
+    assert float(rate(replace(config, decay=False))(77)) == pytest.approx(2.0)
+
+
+def test_latents_are_normalised(folder, tmp_path):
+    photos = Photos.read(folder, least=64)
+    config = replace(SMOKE, train_vae=replace(SMOKE.train_vae, stages=(Stage(32, 4, 2),)))
+    vae = train_vae(config, photos, tmp_path)
+    z = np.asarray(vae.encode(photo_batch(photos, Stage(32, 64, 1), 1, 0)["x"]))
+    np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-4)
+    assert z.var((0, 1, 2)).mean() == pytest.approx(1, rel=1e-3)
+    plain = z / np.asarray(vae.scale[...])
+    np.testing.assert_allclose(z.var((0, 1, 2)), plain.std((0, 1, 2)) / plain.std((0, 1, 2)).mean(), rtol=1e-3)
+
+
+def test_another_run_is_not_continued(folder, tmp_path):
+    photos = Photos.read(folder, least=64)
+    first = begin(SMOKE, photos, tmp_path, 0)
+    assert begin(SMOKE, photos, tmp_path, 0) == first
+    with pytest.raises(ValueError, match="another seed"):
+        begin(SMOKE, photos, tmp_path, 1)
+
+
+def test_outcome_against_the_log(tmp_path):
+    for part in ("vae", "ldm"):
+        (tmp_path / part).mkdir()
+        rows = [{"step": i, "loss": float(i), "SR": None if i % 2 else 4.0, "seconds": 0.5} for i in range(4)]
+        (tmp_path / part / "loss.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    told = outcome(SMOKE, tmp_path)["outcome_ldm"]
+    assert told == {"steps": 4, "seconds": 2, "final": {"loss": 1.5, "SR": 4.0}}
+
+
+def test_killed_run_resumes_exactly(folder, tmp_path):
+    words = [sys.executable, "-m", "unires", "train", "--profile", "smoke", "--photos", str(folder), "--out"]
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    options = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run([*words, str(whole)], check=True, **options)
+    process = subprocess.Popen([*words, str(broken)], **options)
+    log, deadline = broken / "ldm" / "loss.jsonl", time.monotonic() + 240
+    while not log.is_file() or len(log.read_text().splitlines()) < 6:  # past the checkpoint of step 4
+        assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "smoke.safetensors").exists()
+    subprocess.run([*words, str(broken)], check=True, **options)
+    for part in ("vae", "ldm"):
+        assert lines(broken / part / "loss.jsonl") == lines(whole / part / "loss.jsonl")
+    assert (broken / "smoke.safetensors").read_bytes() == (whole / "smoke.safetensors").read_bytes()
