@@ -229,7 +229,7 @@ for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), higher is b
         axis.annotate(trial.candidate, place, xytext=(5, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="seconds a restored photo, 256 px", ylabel=label)
     axis.margins(x=0.2, y=0.12)
-axes[1].set_yscale("log")
+axes[1].set_yscale("log")  # the best lie close together
 save_figure(figure, run_dir, "20_which_autoencoder.png");
 
 # %% [markdown]

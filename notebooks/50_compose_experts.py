@@ -177,6 +177,11 @@ print("one-hot = the single expert, bit for bit")
 #
 # It is Eq. 2 with the experts SR and BR (no text), weights that sum to 1, and a negative one as soon as $g > 1$.
 # That our blind expert exists at all comes from training: the text is dropped now and then.
+#
+# What guidance does to a picture you may know, too: more of what the text asks for, and too much of it looks burnt.
+# A negative weight is no free lunch. It also multiplies what is *random* in a prediction: if the experts erred
+# independently with variance 1, the mixture's variance would be $\sum_k w_k^2$, which is smallest for equal weights
+# and grows beyond 1 as soon as we extrapolate. Hence the paper's bounds, -0.2 and 1.2.
 
 # %%
 g = 2.0
@@ -211,6 +216,10 @@ save_figure(figure, run_dir, "50_downlq_factors.jpg")
 plt.show()
 
 # %% [markdown]
+# Turning the dial to the right, two things should happen: the photo leaves LQ (the model is told less about it), and
+# detail appears that no one has photographed. Whether that detail is *right* nobody can know from LQ alone; compare
+# with HQ at the end of the row.
+#
 # Two positions of the dial are old friends: factor 1 must give the SR expert's photo and factor 4 the DownLQ
 # expert's (nothing but the rounding of floats may differ, which stays far below one step of an 8-bit file). The
 # numbers then say how far each photo moved away from the flawed one, and from the sharp one:

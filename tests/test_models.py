@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from torch_layers import Torch, last
 
 from unires.config import TextConfig, UNetConfig, VAEConfig
 from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv
@@ -36,85 +37,6 @@ def distance(a, b) -> float:
     """Relative to the length of b."""
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
-
-
-# torch, as the public model is written there: channels first, exact GELU
-
-
-class Torch:
-    """Runs plain torch.nn layers on one module's arrays; a name such as "norm1" picks the arrays."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], groups: int = 4, eps: float = 1e-5, gelu: str = "none"):
-        self.torch = pytest.importorskip("torch")
-        self.arrays, self.groups, self.eps, self.gelu = arrays, groups, eps, gelu
-
-    def at(self, name: str, **changes) -> "Torch":
-        inside = {k[len(name) + 1 :]: v for k, v in self.arrays.items() if k.startswith(name + ".")}
-        return Torch(inside, **{"groups": self.groups, "eps": self.eps, "gelu": self.gelu} | changes)
-
-    def layer(self, name: str, layer, x):
-        """Give a torch layer its weight and bias, and call it."""
-        weight = self.arrays.get(f"{name}.kernel", self.arrays.get(f"{name}.scale"))
-        axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[weight.ndim]
-        bias = self.arrays.get(f"{name}.bias")
-        state = {"weight": weight.transpose(axes)} | ({} if bias is None else {"bias": bias})
-        layer.load_state_dict({k: self.torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()})
-        with self.torch.no_grad():
-            return layer(x)
-
-    def conv(self, name: str, x, **options):
-        size, _, i, o = self.arrays[f"{name}.kernel"].shape
-        return self.layer(name, self.torch.nn.Conv2d(i, o, size, **{"padding": size // 2} | options), x)
-
-    def linear(self, name: str, x):
-        return self.layer(name, self.torch.nn.Linear(*self.arrays[f"{name}.kernel"].shape), x)
-
-    def group_norm(self, name: str, x):
-        return self.layer(name, self.torch.nn.GroupNorm(self.groups, x.shape[1], eps=self.eps), x)
-
-    def layer_norm(self, name: str, x):
-        return self.layer(name, self.torch.nn.LayerNorm(x.shape[-1], eps=1e-5), x)
-
-    def res_block(self, h, time=None):
-        silu = self.torch.nn.SiLU()
-        out = self.conv("conv1", silu(self.group_norm("norm1", h)))
-        if time is not None:
-            out = out + self.linear("time", silu(time))[:, :, None, None]
-        out = self.conv("conv2", silu(self.group_norm("norm2", out)))
-        return out + (self.conv("skip", h) if "skip.kernel" in self.arrays else h)
-
-    def attention(self, h, context=None, *, heads: int, mask=None):
-        torch, a = self.torch, {k: torch.tensor(v) for k, v in self.arrays.items()}
-        context, width = h if context is None else context, h.shape[-1]
-        module = torch.nn.MultiheadAttention(width, heads, kdim=context.shape[-1] + 1, vdim=1, batch_first=True)
-        for part in "qkv":  # a kdim of its own keeps the three matrices apart
-            setattr(module, f"{part}_proj_weight", torch.nn.Parameter(a[f"{part}.kernel"].T))
-        biases = [a.get(f"{part}.bias", torch.zeros(width)) for part in "qkv"]
-        module.in_proj_bias.data = torch.cat(biases)
-        module.out_proj.weight.data, module.out_proj.bias.data = a["out.kernel"].T, a["out.bias"]
-        module.kdim = module.vdim = context.shape[-1]
-        with torch.no_grad():
-            return module(h, context, context, attn_mask=mask, need_weights=False)[0]
-
-    def transformer(self, h, context, *, heads: int):
-        x = self.group_norm("norm", h).flatten(2).transpose(1, 2)
-        x = self.linear("proj_in", x)
-        x = x + self.at("self_attention").attention(self.layer_norm("norm1", x), heads=heads)
-        x = x + self.at("cross_attention").attention(self.layer_norm("norm2", x), context, heads=heads)
-        value, gate = self.linear("mlp_in", self.layer_norm("norm3", x)).chunk(2, dim=-1)
-        x = x + self.linear("mlp_out", value * self.torch.nn.GELU(approximate=self.gelu)(gate))
-        return h + self.linear("proj_out", x).transpose(1, 2).reshape(h.shape)
-
-    def upsample(self, h):
-        return self.conv("conv", self.torch.nn.Upsample(scale_factor=2, mode="nearest")(h))
-
-    def first(self, x: np.ndarray):
-        """Channels first (of maps), as a tensor."""
-        return self.torch.tensor(np.moveaxis(x, -1, 1) if x.ndim == 4 else x)
-
-
-def last(x) -> np.ndarray:
-    return np.moveaxis(x.numpy(), 1, -1)
 
 
 @pytest.mark.parametrize("o, eps, time", [(8, 1e-6, False), (12, 1e-5, True)])
@@ -179,12 +101,14 @@ def test_unet_matches_torch():
     """The way down, the middle, the way up with its skips: two levels, as the public model wires them."""
     config, c = UNetConfig(channels=(8, 16), attention=(False, True), blocks=2, head_dim=4, groups=4), 2
     unet, arrays = filled(lambda rngs: UNet(config, 2 * c, c, 6, rngs))
-    z_t, z_lq, t, text = normal(2, 4, 6, c), normal(2, 4, 6, c, seed=1), np.array([3, 800]), normal(2, 5, 6, seed=2)
+    z_t, z_lq, text = normal(2, 4, 6, c), normal(2, 4, 6, c, seed=1), normal(2, 5, 6, seed=2)
+    t = np.array([3, 800])
     out = jax.jit(unet)(z_t, z_lq, t, text)
 
     torch, silu = Torch(arrays), pytest.importorskip("torch").nn.SiLU()
     context = torch.first(text)
-    time = torch.linear("time2", silu(torch.linear("time1", torch.first(np.asarray(time_features(jnp.asarray(t), 8))))))
+    features = torch.first(np.asarray(time_features(jnp.asarray(t), 8)))
+    time = torch.linear("time2", silu(torch.linear("time1", features)))
 
     def block(name, h):
         h = torch.at(f"{name}.0").res_block(h, time)
@@ -234,13 +158,15 @@ def test_vae_matches_torch():
 
     torch = Torch(arrays, eps=1e-6).at("encoder")
     pad = torch.torch.nn.ZeroPad2d((0, 1, 0, 1))
-    h = through(torch, torch.conv("conv_in", torch.first(x)), 2, lambda h: torch.conv("downs.0", pad(h), stride=2, padding=0))
+    h = torch.conv("conv_in", torch.first(x))
+    h = through(torch, h, 2, lambda h: torch.conv("downs.0", pad(h), stride=2, padding=0))
     expected = last(torch.conv("quant", end(torch, middle(torch.at("middle"), h))))
     assert distance(np.concatenate([mean, log_variance], -1), expected) < 1e-4
 
     torch = Torch(arrays, eps=1e-6).at("decoder")
     h = middle(torch.at("middle"), torch.conv("conv_in", torch.conv("quant", torch.first(z))))
-    assert distance(x_hat, last(end(torch, through(torch, h, 3, lambda h: torch.at("ups.0").upsample(h))))) < 1e-4
+    h = through(torch, h, 3, lambda h: torch.at("ups.0").upsample(h))
+    assert distance(x_hat, last(end(torch, h))) < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +177,7 @@ def text():
 
 
 def test_text_encoder_matches_torch(text):
-    """torch's own pre-norm encoder layer."""
+    """Pre-norm layers, causal attention, exact GELU, as in the public model's text tower."""
     encode, arrays = text
     torch, ids = Torch(arrays), np.array([[1, 5, 9, 2, 0, 0], [1, 2, 0, 0, 0, 0]], np.int32)
     h = torch.first(arrays["tokens.embedding"][ids] + arrays["positions.embedding"])
@@ -269,3 +195,199 @@ def test_text_encoder_is_causal(text):
     one, other = np.asarray(text[0](ids))
     np.testing.assert_array_equal(one[:3], other[:3])
     assert (np.abs(one[3:] - other[3:]).max(axis=1) > 1e-3).all()
+
+
+def bitwise_crc32(data: bytes) -> int:
+    """CRC-32 from its definition: division by the reversed polynomial 0xEDB88320, one bit at a time."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_tokens_are_stable_and_distinct():
+    # The published check value of CRC-32 is that of the digits 1 to 9.
+    assert bitwise_crc32(b"123456789") == 0xCBF43926
+    ids = tokenize(["123456789", "Motion-deblur", ""], SMOKE.text)
+    assert ids[0].tolist() == [START, 3 + 0xCBF43926 % 61, END] + [PAD] * 5
+    words = [3 + bitwise_crc32(word) % 61 for word in (b"motion", b"deblur")]
+    assert ids[1].tolist() == [START, *words, END] + [PAD] * 4
+    assert ids[2].tolist() == [START, END] + [PAD] * 6
+    for config in (SMOKE.text, DEMO.text):
+        ids = tokenize([""] + [task.prompt for task in TASKS], config)
+        assert ids.dtype == np.int32 and ids.shape == (5, config.tokens)
+        assert len({tuple(row) for row in ids}) == 5 and 0 <= ids.min() and ids.max() < config.vocabulary
+
+
+def test_tokens_of_odd_prompts():
+    same = tokenize(["clean, 4k photo!", "  Clean 4K PHOTO", "photo 4k clean"], DEMO.text)
+    assert (same[0] == same[1]).all() and (same[0] != same[2]).any()
+    long = tokenize(["word " * 100], SMOKE.text)[0]
+    assert long.tolist() == [START] + [3 + bitwise_crc32(b"word") % 61] * 6 + [END]
+    with pytest.raises(NotImplementedError, match="tokenizer 'openclip'"):
+        tokenize(["Denoise"], PAPER.text)
+
+
+def test_time_features_match_the_formula():
+    t, width = np.array([0, 1, 500, 999]), 16
+    expected = np.zeros((4, width))
+    for i in range(width // 2):
+        angle = t / 10_000 ** (i / (width // 2))
+        expected[:, i], expected[:, width // 2 + i] = np.cos(angle), np.sin(angle)  # cosines first
+    np.testing.assert_allclose(time_features(jnp.asarray(t), width), expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return LDM.abstract(PAPER)
+
+
+def test_unet_counts_the_public_parameters(paper):
+    """Stable Diffusion 2's UNet; without the LQ latent's four channels its first convolution is smaller."""
+    assert parameter_count(paper.unet) == 865_922_244
+    narrow = nnx.eval_shape(lambda: conv(4, 320, 3, nnx.Rngs(0)))
+    without = parameter_count(paper.unet) - parameter_count(paper.unet.conv_in) + parameter_count(narrow)
+    assert without == 865_910_724
+
+
+def test_paper_config_is_abstract_and_counts(paper):
+    arrays, _ = take_apart(paper)
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in arrays.values())
+    # Stable Diffusion's autoencoder, and OpenCLIP ViT-H/14's text tower cut to 23 layers.
+    assert parameter_count(paper.vae) == 83_653_863
+    assert parameter_count(paper.text) == 340_387_840
+    assert parameter_count(paper) == 865_922_244 + 83_653_863 + 340_387_840
+    assert arrays["unet.conv_in.kernel"].shape == (3, 3, 8, 320)
+    assert arrays["unet.middle.cross_attention.k.kernel"].shape == (1024, 1280)
+
+
+def test_heads_and_epsilons_of_the_public_model(paper):
+    modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(paper)}
+    heads = {m.q.in_features // m.heads for n, m in modules.items() if n.startswith("unet") and hasattr(m, "heads")}
+    assert heads == {64} and paper.unet.middle.self_attention.heads == 20
+    norms = {name: module.epsilon for name, module in modules.items() if isinstance(module, nnx.GroupNorm)}
+    inside = {name + ".norm" for name, module in modules.items() if isinstance(module, Transformer)}
+    assert len(inside) == 16 and len(norms) == 16 + 2 * 22 + 1 + 2 * (10 + 14) + 2 + 2
+    for name, epsilon in norms.items():
+        assert epsilon == (1e-6 if name in inside or name.startswith("vae") else 1e-5), name
+
+
+def test_new_blocks_change_nothing():
+    """Zero-initialised last layers: training starts from the identity, and from predicting 0."""
+    h, context = normal(1, 4, 4, 8), normal(1, 3, 6, seed=1)
+    rngs = nnx.Rngs
+
+    @jax.jit
+    def fresh(h, context):
+        unet = UNet(UNetConfig((8,), (True,), 1, 4, 4), 16, 8, 6, rngs(0))
+        same, wider = ResBlock(8, 8, 4, rngs(1), eps=1e-5), ResBlock(8, 12, 4, rngs(2), eps=1e-5)
+        t = jnp.zeros(1, jnp.int32)
+        moved = Transformer(8, 6, 4, 4, rngs(3))(h, context)
+        return same(h), moved, wider(h) - wider.skip(h), unet(h, h, t, context)
+
+    same, moved, extra, prediction = fresh(h, context)
+    np.testing.assert_array_equal(same, h)
+    np.testing.assert_array_equal(moved, h)
+    np.testing.assert_allclose(extra, 0, atol=1e-6)
+    np.testing.assert_array_equal(prediction, np.zeros_like(h))
+
+
+def test_take_apart_and_rebuild():
+    block, arrays = filled(lambda rngs: Upsample(3, rngs))
+    found, rebuild = take_apart(block)
+    assert sorted(found) == ["conv.bias", "conv.kernel"]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+    h = jnp.asarray(normal(1, 2, 2, 3))
+    np.testing.assert_array_equal(rebuild(found)(h), block(h))
+    # The bias is added once to each of the 4 x 4 x 3 outputs, inside a compiled gradient as well.
+    grads = jax.jit(jax.grad(lambda arrays: rebuild(arrays)(h).sum()))(found)
+    np.testing.assert_allclose(grads["conv.bias"], 16)
+    np.testing.assert_allclose(rebuild(found | {"conv.bias": found["conv.bias"] + 2})(h), block(h) + 2, atol=1e-6)
+    with pytest.raises(KeyError, match="conv.kernel"):
+        rebuild({"conv.bias": found["conv.bias"]})
+
+
+def test_random_model_is_seeded():
+    unet = UNetConfig(channels=(8,), attention=(True,), blocks=1, head_dim=4, groups=4)
+    small = replace(SMOKE, vae=replace(TINY_VAE, mid_attention=False, decoder_blocks=2), unet=unet)
+    one, again, other = (take_apart(random_model(small, seed))[0] for seed in (1, 1, 2))
+    assert one.keys() == other.keys() == take_apart(LDM.abstract(small))[0].keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], again[name])
+        if name in ("vae.shift", "vae.scale"):  # measured, so not drawn
+            np.testing.assert_array_equal(one[name], other[name])
+            continue
+        assert np.isfinite(one[name]).all() and (np.asarray(one[name]) != 0).all(), name
+        assert (np.asarray(one[name]) != np.asarray(other[name])).any(), name
+
+
+# The autoencoder
+
+
+def test_vae_shapes_and_normalisation():
+    vae, _ = filled(lambda rngs: VAE(SMOKE.vae, rngs))
+    shift, scale = np.array([0.5, -1, 2, 0], np.float32), np.array([1, 2, 0.5, 4], np.float32)
+    vae.shift[...], vae.scale[...] = jnp.asarray(shift), jnp.asarray(scale)
+    x = np.random.default_rng(0).random((2, 16, 24, 3)).astype(np.float32)
+
+    @jax.jit
+    def all_of_it(x):
+        z = vae.encode(x)
+        raw = z / scale + shift  # undone by hand
+        return z, vae.encoder(2 * x - 1), vae.posterior(x), vae.decode(z), vae.decoder(raw)
+
+    z, (mean, log_variance), posterior, x_hat, raw = all_of_it(x)
+    assert z.shape == (2, 4, 6, 4) and x_hat.shape == x.shape
+    np.testing.assert_allclose(z, (np.asarray(mean) - shift) * scale, atol=1e-5)
+    np.testing.assert_allclose(posterior[0], mean, atol=1e-5)
+    np.testing.assert_allclose(posterior[1], log_variance, atol=1e-5)
+    np.testing.assert_allclose(x_hat, (np.asarray(raw) + 1) / 2, atol=1e-5)
+    vae.encoder.quant.bias[...] = jnp.asarray([0, 0, 0, 0, 100, 100, -100, -100.0])
+    _, log_variance = jax.jit(vae.posterior)(x)
+    assert (log_variance[..., :2] == 20).all() and (log_variance[..., 2:] == -30).all()  # no overflow
+
+
+def test_a_given_scale_is_used():
+    vae = jax.jit(lambda: take_apart(VAE(replace(TINY_VAE, scale=0.18215), nnx.Rngs(0)))[0])()
+    np.testing.assert_allclose(vae["scale"], [0.18215, 0.18215], rtol=1e-6)
+    np.testing.assert_array_equal(vae["shift"], [0, 0])
+
+
+@pytest.mark.parametrize("size, count", [(4, 12), (4, 48), (2, 5)])
+def test_patch_basis_is_orthonormal(size, count):
+    basis = patch_basis(size, count)
+    assert basis.shape == (size * size * 3, count)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(count), atol=1e-12)
+    np.testing.assert_allclose(basis[:, 0], basis[0, 0], rtol=1e-12)  # smoothest: one grey
+    # The second and third are half a cosine down or across, grey as well.
+    half = np.cos(np.pi * (np.arange(size) + 0.5) / size)
+    for column in basis.T[1:3]:
+        patch = column.reshape(size, size, 3)
+        np.testing.assert_allclose(patch[..., 0], patch[..., 2], atol=1e-12)
+        profile = patch[..., 0].sum(0) + patch[..., 0].sum(1)
+        np.testing.assert_allclose(profile / profile[0], half / half[0], atol=1e-12)
+
+
+def test_patches_there_and_back():
+    x = normal(2, 6, 8, 3)
+    patches = to_patches(jnp.asarray(x), 2)
+    assert patches.shape == (2, 3, 4, 12)
+    for i in range(3):
+        for j in range(4):
+            square = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            np.testing.assert_array_equal(patches[:, i, j], square.reshape(2, 12))
+    np.testing.assert_array_equal(from_patches(patches, 2), x)
+
+
+def test_a_new_autoencoder_projects_onto_the_patch_basis():
+    """With the shortcut, training starts from the best smooth copy of each 4-pixel patch."""
+    config = replace(SMOKE.vae, latent_channels=12)
+    x = np.random.default_rng(1).random((1, 8, 8, 3)).astype(np.float32)
+    x_hat = jax.jit(lambda x: (vae := VAE(config, nnx.Rngs(0))).decode(vae.encode(x)))(x)
+    basis = patch_basis(4, 12)
+    patches = np.asarray(to_patches(jnp.asarray(2 * x - 1), 4), np.float64)
+    expected = (np.asarray(from_patches(jnp.asarray(patches @ basis @ basis.T), 4)) + 1) / 2
+    np.testing.assert_allclose(x_hat, expected, atol=1e-5)
