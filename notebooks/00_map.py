@@ -112,7 +112,6 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 4 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 8 |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 10 |
-# | `55_downlq` | How does showing less make the model invent more? | <1, 4 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 2 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
@@ -140,7 +139,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Eq. 2: in every sampling step, all experts in one batch | `unires/sample.py::predict_composed` | `50_compose_experts` | `test_equations.py::test_batched_experts_equal_a_loop` |
 # | Section 3: $g(x, w)$ samples with DDIM | `unires/sample.py::ddim` | `40_one_expert` | `test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form` |
 # | Eq. 3: $g(x, w)$, photo to photo | `unires/restore.py::restore`, `unires/restore.py::Restorer` | `40_one_expert` | `test_restore.py::test_any_size` |
-# | Section 3: DownLQ, the fidelity-quality dial (Figure 3) | `unires/compose.py::down_lq` | `55_downlq` | `test_equations.py::test_down_lq` |
+# | Section 3: DownLQ, the fidelity-quality dial (Figure 3) | `unires/compose.py::down_lq` | `50_compose_experts` | `test_equations.py::test_down_lq` |
 # | Eq. 4: the grid of weights, 1512 vectors | `unires/search.py::grid` | `60_search_weights` | `test_equations.py::test_the_grid_has_1512_and_252_vectors` |
 # | Eq. 3: the best weights of one photo, over the grid or over a few frequent vectors (Table 5) | `unires/search.py::best_of` | `60_search_weights` | `test_equations.py::test_best_of_finds_the_known_optimum` |
 # | After sampling: AdaIN gives back the colours of the LQ photo | `unires/colour.py::adain` | `40_one_expert` | `test_colour.py::test_adain_matches_mean_and_deviation` |

@@ -124,7 +124,7 @@ for metric in ("psnr", "lpips"):
 # A mean over a handful of photos is a weak witness: one photo can make it. Two remedies. Look at every photo, and
 # ask how far the mean *difference* would move if we had drawn other photos: the *bootstrap* draws n photos with
 # replacement, again and again, from those that we have, and watches the mean. Differences are taken photo by photo,
-# because photos differ from each other far more than methods do: the same restorer is 10 dB better on a sky than
+# because photos differ from each other far more than methods do: the same restorer does far better on a sky than
 # on foliage, and that mustn't count for or against anybody.
 
 # %%

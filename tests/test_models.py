@@ -1,5 +1,6 @@
 """The networks: against plain torch.nn modules with the same weights, published counts and formulas."""
 
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,14 @@ import pytest
 from flax import nnx
 from torch_layers import Torch, last
 
-from unires.config import TextConfig, UNetConfig, VAEConfig
+from unires.config import DEMO, PAPER, SMOKE, TextConfig, UNetConfig, VAEConfig
 from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv
-from unires.models.ldm import take_apart
-from unires.models.text import TextEncoder
+from unires.models.ldm import LDM, parameter_count, take_apart
+from unires.models.store import random_model
+from unires.models.text import END, PAD, START, TextEncoder, tokenize
 from unires.models.unet import UNet, time_features
-from unires.models.vae import VAE
+from unires.models.vae import VAE, from_patches, patch_basis, to_patches
+from unires.tasks import TASKS
 
 TINY_VAE = VAEConfig((8, 16), (8, 16), 2, encoder_blocks=2, decoder_blocks=3, mid_attention=True, groups=4, scale=0.5)
 
@@ -24,8 +27,10 @@ def filled(make, seed: int = 0) -> tuple[nnx.Module, dict[str, np.ndarray]]:
     rng, arrays = np.random.default_rng(seed), {}
     for name, leaf in shapes.items():
         noise = rng.standard_normal(leaf.shape).astype(np.float32)
-        matrix = name.endswith(("kernel", "embedding"))
-        arrays[name] = noise / np.prod(leaf.shape[:-1]) ** 0.5 if matrix else 0.3 * noise + name.endswith("scale")
+        if name.endswith(("kernel", "embedding")):
+            arrays[name] = noise / np.sqrt(noise[..., 0].size).astype(np.float32)
+        else:
+            arrays[name] = 0.3 * noise + np.float32(name.endswith("scale"))
     return rebuild({name: jnp.asarray(array) for name, array in arrays.items()}), arrays
 
 
@@ -274,24 +279,38 @@ def test_heads_and_epsilons_of_the_public_model(paper):
         assert epsilon == (1e-6 if name in inside or name.startswith("vae") else 1e-5), name
 
 
+def as_new(make, *names: str) -> dict[str, jax.Array]:
+    """Some of the arrays that a new module starts with."""
+    return jax.jit(lambda: {name: take_apart(make(nnx.Rngs(0)))[0][name] for name in names})()
+
+
 def test_new_blocks_change_nothing():
-    """Zero-initialised last layers: training starts from the identity, and from predicting 0."""
-    h, context = normal(1, 4, 4, 8), normal(1, 3, 6, seed=1)
-    rngs = nnx.Rngs
+    """Their last layers start at zero: whatever else they hold, training starts from the identity."""
+    h, context = jnp.asarray(normal(1, 4, 4, 8)), jnp.asarray(normal(1, 3, 6, seed=1))
 
-    @jax.jit
-    def fresh(h, context):
-        unet = UNet(UNetConfig((8,), (True,), 1, 4, 4), 16, 8, 6, rngs(0))
-        same, wider = ResBlock(8, 8, 4, rngs(1), eps=1e-5), ResBlock(8, 12, 4, rngs(2), eps=1e-5)
-        t = jnp.zeros(1, jnp.int32)
-        moved = Transformer(8, 6, 4, 4, rngs(3))(h, context)
-        return same(h), moved, wider(h) - wider.skip(h), unet(h, h, t, context)
+    def same(rngs):
+        return ResBlock(8, 8, 4, rngs, eps=1e-5)
 
-    same, moved, extra, prediction = fresh(h, context)
-    np.testing.assert_array_equal(same, h)
-    np.testing.assert_array_equal(moved, h)
-    np.testing.assert_allclose(extra, 0, atol=1e-6)
-    np.testing.assert_array_equal(prediction, np.zeros_like(h))
+    def attend(rngs):
+        return Transformer(8, 6, 4, 4, rngs)
+
+    for make, names, inputs in (
+        (same, ("conv2.kernel", "conv2.bias"), (h,)),
+        (attend, ("proj_out.kernel", "proj_out.bias"), (h, context)),
+    ):
+        module, arrays = filled(make)
+        assert distance(module(*inputs), h) > 0.1
+        new = take_apart(module)[1](arrays | as_new(make, *names))
+        np.testing.assert_array_equal(new(*inputs), h)
+
+
+def test_a_new_unet_predicts_zero():
+    def make(rngs):
+        return UNet(UNetConfig((8,), (True,), 1, 4, 4), 4, 2, 6, rngs)
+
+    new = as_new(make, "conv_out.kernel", "conv_out.bias")
+    assert sorted(array.shape for array in new.values()) == [(2,), (3, 3, 8, 2)]
+    assert not any(array.any() for array in new.values())
 
 
 def test_take_apart_and_rebuild():

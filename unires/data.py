@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.config import Config, Stage, TrainConfig
@@ -168,7 +169,7 @@ class Photos:
         return cls(tuple(names), tuple(arrays), manifest)
 
 
-def halve(photo: Photo) -> Photo:
+def halve(photo: Photo) -> Float[np.ndarray, "half_h half_w 3"]:
     """Reduce by 2, averaging.
 
     Test: test_data.py::test_big_photos_are_halved

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.colour import adain, wavelet
@@ -119,7 +120,7 @@ class Restorer:
         x_hat = (total / share)[:h, :width]
         return COLOURS[self.config.sample.colour](x_hat, y).astype(np.float32)
 
-    def _pad(self, y: Photo) -> Photo:
+    def _pad(self, y: Photo) -> Float[np.ndarray, "padded_h padded_w 3"]:
         """Mirror the right and lower border up to a size that the network takes."""
         sides = [max(LEAST, -(-side // self.multiple) * self.multiple) for side in y.shape[:2]]
         return np.pad(y, [(0, sides[0] - y.shape[0]), (0, sides[1] - y.shape[1]), (0, 0)], mode="symmetric")

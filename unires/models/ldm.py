@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import jax
 from flax import nnx
@@ -27,10 +28,12 @@ class LDM(nnx.Module):
     @classmethod
     def abstract(cls, config: Config) -> "LDM":
         """Shapes only, no memory: how the 865M size is looked at on a laptop."""
-        return nnx.eval_shape(lambda: cls(config, nnx.Rngs(0)))
+        key = jax.random.key(0)
+        rngs = SimpleNamespace(params=lambda: key)  # nnx.Rngs counts with arrays: slow when traced
+        return nnx.eval_shape(lambda: cls(config, rngs))
 
 
-def take_apart(module: nnx.Module) -> tuple[dict[str, jax.Array], Callable[[dict], nnx.Module]]:
+def take_apart(module: nnx.Module) -> tuple[dict, Callable]:
     """A module as a plain dict {dotted name: array}, and the function that puts it together again.
 
     Training, checkpoints and jitted functions all see the dict.
