@@ -46,6 +46,7 @@ class UNetConfig:
     blocks: int  # residual blocks a level on the way down; one more on the way up
     head_dim: int
     groups: int = 32
+    from_lq: bool = False  # the network predicts a correction of the LQ latent; needs v prediction
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,12 @@ SETS = ("SR", "MD", "DD", "DN", "complex")
 
 DEMO = Config(
     name="demo",
-    vae=VAEConfig((16, 32, 64), (16, 32, 64), latent_channels=12, shortcut=True),
-    unet=UNetConfig(channels=(64, 96, 128), attention=(False, True, True), blocks=1, head_dim=32, groups=16),
+    vae=VAEConfig((16, 32, 64, 96), (16, 32, 64, 96), latent_channels=64, shortcut=True),
+    unet=UNetConfig(channels=(128, 192), attention=(False, True), blocks=1, head_dim=32, groups=16, from_lq=True),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
-    train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
-    train=TrainConfig(stages=(Stage(64, 16, 2_600), Stage(128, 4, 900)), learning_rate=6e-4, draws=2),
+    train_vae=TrainConfig(stages=(Stage(64, 16, 700),), learning_rate=1e-3),
+    train=TrainConfig(stages=(Stage(64, 16, 4_000), Stage(128, 4, 1_000)), learning_rate=6e-4, draws=2),
     sample=SampleConfig(steps=8, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
     checkpoint="demo",
@@ -155,7 +156,7 @@ SMOKE = replace(
     DEMO,
     name="smoke",
     vae=VAEConfig((8, 8, 8), (8, 8, 8), latent_channels=4, shortcut=True, groups=4),
-    unet=UNetConfig(channels=(16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4),
+    unet=UNetConfig(channels=(16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4, from_lq=True),
     text=TextConfig(vocabulary=64, tokens=8, width=16, layers=1, heads=2),
     train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),
     train=TrainConfig(stages=(Stage(32, 4, 8), Stage(64, 2, 4)), learning_rate=1e-3, warmup=2, save_every=4),

@@ -46,7 +46,8 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     """|| eps - eps_theta(z_t, z_LQ, s) ||^2 over random t, eps and tasks (or the same on v).
 
     The image condition (z_LQ) and the text are each dropped with their own probability; no text is what the
-    blind expert is trained on. The autoencoder gets no gradient. Each encoded pair is used for
+    blind expert is trained on. A network that starts from the LQ latent is measured in units of the error of
+    that start, so 1 means "has learned nothing". The autoencoder gets no gradient. Each encoded pair is used for
     `config.train.draws` draws of (t, eps, dropped conditions): encoding costs as much as the UNet here.
     Paper: Eq. 1 and section 3.
     Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks, n], row 0 the empty prompt.
@@ -63,8 +64,10 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
     eps = jax.random.normal(k_eps, z_0.shape)
-    output = model.unet(add_noise(z_0, eps, alpha, sigma), z_lq * keep, t, context)
+    z_t, z_lq = add_noise(z_0, eps, alpha, sigma), z_lq * keep
+    output = model.predict(z_t, z_lq, t, context)
     error = ((output - target(z_0, eps, alpha, sigma, schedule.config.prediction)) ** 2).mean((1, 2, 3))
+    error /= (jnp.zeros_like(z_0) + model.prior(z_t, z_lq, t)[1] ** 2).mean((1, 2, 3))
     per_task = {}
     for i, expert in enumerate(TASKS):
         mine = task == i

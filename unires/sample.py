@@ -45,7 +45,7 @@ def predict_composed(
     Paper: Eq. 2.  Test: test_equations.py::test_batched_experts_equal_a_loop
     """
     k, b = z_lq.shape[:2]
-    output = model.unet(
+    output = model.predict(
         jnp.tile(z_t, (k, 1, 1, 1)),
         z_lq.reshape(k * b, *z_lq.shape[2:]),
         jnp.full(k * b, t),

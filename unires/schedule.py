@@ -76,6 +76,24 @@ def target(z_0: Latent, eps: Latent, alpha: Float[Array, " b"], sigma: Float[Arr
     return alpha[:, None, None, None] * eps - sigma[:, None, None, None] * z_0
 
 
+def v_from_lq(
+    z_t: Latent, z_lq: Latent, alpha: Float[Array, " b"], sigma: Float[Array, " b"], spread: Float[Array, "#b c"]
+) -> tuple[Latent, Float[Array, "b 1 1 c"]]:
+    """Mean and standard deviation of v, if z_0 were z_LQ plus noise of `spread`, channel by channel.
+
+    What the LQ photo alone tells about the answer (Bayes' rule for two Gaussians). A network that only has to
+    correct it starts from the photo itself instead of having to learn to copy. With z_LQ = 0 and spread 1 the
+    mean is 0 and the deviation 1: plain v.
+    Paper: our choice, for the small model; the public model's network predicts eps itself.
+    Test: test_schedule.py::test_v_from_lq_is_the_gaussian_posterior
+    """
+    alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]
+    spread = spread[:, None, None, :]
+    evidence = sigma**2 + spread**2 * alpha**2
+    mean = sigma * (alpha * (1 - spread**2) * z_t - z_lq) / evidence
+    return mean, jnp.broadcast_to(spread / jnp.sqrt(evidence), (z_t.shape[0], 1, 1, z_t.shape[-1]))
+
+
 def split_prediction(z_t: Latent, output: Latent, alpha, sigma, prediction: str) -> tuple[Latent, Latent]:
     """(z_0_hat, eps_hat) from the UNet's output at one time.
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax import Array
+from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.config import Config, TrainConfig
@@ -149,9 +151,11 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
     """
     model = LDM(config, nnx.Rngs(seed))
     model.vae = vae
+    if config.unet.from_lq:
+        model.spread[...] = measure_spread(config, vae, photos, seed)
     arrays, rebuild = take_apart(model)
-    trained = {n: a for n, a in arrays.items() if not n.startswith("vae.")}
-    fixed = {n: a for n, a in arrays.items() if n.startswith("vae.")}
+    fixed = {n: a for n, a in arrays.items() if n.startswith("vae.") or n == "spread"}
+    trained = {n: a for n, a in arrays.items() if n not in fixed}
     schedule = Schedule.make(config.schedule)
     ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
 
@@ -162,6 +166,17 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
         return batches(pair_batch, photos, config.train, seed, start)
 
     return rebuild(fixed | fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm"))
+
+
+def measure_spread(config: Config, vae: VAE, photos: Photos, seed: int) -> Float[Array, " c"]:
+    """Root mean square of z_0 - z_LQ, channel by channel, over one batch of flawed photos of all tasks.
+
+    Test: test_train.py::test_spread_is_measured
+    """
+    stage = dataclasses.replace(config.train.stages[0], batch=64)
+    batch = pair_batch(photos, stage, seed + 1, 0)
+    z_0, z_lq = (jax.jit(vae.encode)(batch[name]) for name in ("x", "y"))
+    return jnp.sqrt(((z_0 - z_lq) ** 2).mean((0, 1, 2)))
 
 
 def train(config: Config, folder: Path, out: Path, seed: int = 0) -> Path:

@@ -4,12 +4,18 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
+from jax import Array
+from jaxtyping import Num
 
 from unires.config import Config
+from unires.models.blocks import Tokens
 from unires.models.text import TextEncoder
 from unires.models.unet import UNet
-from unires.models.vae import VAE
+from unires.models.vae import VAE, Statistic
+from unires.schedule import Schedule, v_from_lq
+from unires.shapes import Latent
 
 
 class LDM(nnx.Module):
@@ -23,6 +29,35 @@ class LDM(nnx.Module):
         self.vae = VAE(config.vae, rngs)
         self.unet = UNet(config.unet, 2 * c, c, config.text.width, rngs)
         self.text = TextEncoder(config.text, rngs)
+        if config.unet.from_lq:
+            if config.schedule.prediction != "v":
+                raise ValueError("a network that starts from the LQ latent (from_lq) needs v prediction")
+            self.schedule = config.schedule
+            self.spread = Statistic(jnp.ones(c))  # of z_0 around z_LQ; measured before training
+
+    spread = None  # the network's output is the prediction itself
+
+    def prior(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"]) -> tuple:
+        """Mean and standard deviation of the prediction before the network has said anything.
+
+        (0, 1) unless the config says `from_lq`; a dropped condition (z_LQ = 0) is a plain prediction too.
+        Test: test_models.py::test_a_new_model_answers_with_the_lq_photo
+        """
+        if self.spread is None:
+            return 0.0, 1.0
+        schedule = Schedule.make(self.schedule)
+        alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
+        given = jnp.any(z_lq != 0, axis=(1, 2, 3))[:, None]
+        return v_from_lq(z_t, z_lq, alpha, sigma, jnp.where(given, self.spread[...], 1.0))
+
+    def predict(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
+        """eps or v (as the schedule says) of one expert: the prior, corrected by the UNet.
+
+        Paper: eps_theta(z_t, z_LQ, t, s) of Eq. 1 and 2.
+        Test: test_models.py::test_a_new_model_answers_with_the_lq_photo
+        """
+        mean, deviation = self.prior(z_t, z_lq, t)
+        return mean + deviation * self.unet(z_t, z_lq, t, context)
 
     @classmethod
     def abstract(cls, config: Config) -> "LDM":

@@ -16,7 +16,7 @@ from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAECon
 from unires.models.ldm import LDM, take_apart
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-STATISTICS = ("vae.shift", "vae.scale")
+STATISTICS = ("vae.shift", "vae.scale", "spread")
 PARTS = {"vae": VAEConfig, "unet": UNetConfig, "text": TextConfig, "schedule": ScheduleConfig}
 
 
