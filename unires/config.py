@@ -146,7 +146,7 @@ DEMO = Config(
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
     train_vae=TrainConfig(stages=(Stage(64, 16, 700),), learning_rate=1e-3),
-    train=TrainConfig(stages=(Stage(64, 16, 4_000), Stage(128, 4, 1_000)), learning_rate=6e-4, draws=2),
+    train=TrainConfig(stages=(Stage(64, 16, 5_200), Stage(128, 4, 1_300)), learning_rate=6e-4, draws=2),
     sample=SampleConfig(steps=8, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
     checkpoint="demo",
