@@ -131,6 +131,16 @@ def test_predicting_nothing_costs_the_variance_of_the_noise():
         assert float(ldm_loss(nothing, data, KEY, settings(), schedule)[0]) == pytest.approx(1, abs=0.02)
 
 
+def test_a_network_that_starts_from_lq_is_measured_in_units_of_that_start():
+    """z_0 = z_LQ + 0.4 noise: saying nothing costs 1 at every time, whatever the size of v's own error."""
+    rng, schedule = np.random.default_rng(3), SCHEDULES["v"]
+    y = rng.random((2000, 4, 4, 3)).astype(np.float32)
+    data = {"x": y + 0.2 * rng.standard_normal(y.shape, np.float32), "y": y, "task": np.arange(2000) % 4, "ids": IDS}
+    model = StandIn(lambda z_t, *_: jnp.zeros_like(z_t))
+    model.schedule, model.spread = schedule.config, jnp.full(3, 0.4)  # encoding stretches by 2
+    assert float(ldm_loss(model, data, KEY, settings(), schedule)[0]) == pytest.approx(1, abs=0.02)
+
+
 def test_each_task_has_its_own_loss():
     """Off by 1, 2, 3, 4 for the four prompts: the losses are the squares, the whole is their mean."""
     data, schedule = batch(8), SCHEDULES["v"]

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from torch_layers import Torch, last
 
-from unires.config import DEMO, PAPER, SMOKE, TextConfig, UNetConfig, VAEConfig
+from unires.config import DEMO, PAPER, SMOKE, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv
 from unires.models.ldm import LDM, parameter_count, take_apart
 from unires.models.store import random_model
@@ -314,6 +314,25 @@ def test_a_new_unet_predicts_zero():
     assert not any(array.any() for array in new.values())
 
 
+def test_a_new_model_answers_with_the_lq_photo():
+    """Its UNet says 0, so at t = T (z_T holds no signal) the estimate of z_0 is z_LQ itself, or 0 without one."""
+    arrays, rebuild = take_apart(random_model(SMOKE))
+    silent = {n: 0 * arrays[n] for n in ("unet.conv_out.kernel", "unet.conv_out.bias")}
+    model = rebuild(arrays | silent | {"spread": jnp.asarray([0.3, 0.5, 0.2, 0.9])})
+    z_t, z_lq = jnp.asarray(normal(2, 2, 4, 4, 4))
+    z_lq = z_lq.at[1].set(0)
+    context = jnp.zeros((2, SMOKE.text.tokens, SMOKE.text.width))
+    v = model.predict(z_t, z_lq, jnp.full(2, 999), context)
+    z_0 = -v  # v = alpha eps - sigma z_0, and alpha is 0, sigma 1
+    np.testing.assert_allclose(z_0, z_lq, atol=1e-6)
+    mean, deviation = model.prior(z_t, z_lq, jnp.full(2, 999))
+    np.testing.assert_allclose(deviation[:, 0, 0], [[0.3, 0.5, 0.2, 0.9], [1, 1, 1, 1]], rtol=1e-6)
+    plain = replace(SMOKE, unet=replace(SMOKE.unet, from_lq=False))
+    assert random_model(plain).prior(z_t, z_lq, jnp.full(2, 999)) == (0, 1)
+    with pytest.raises(ValueError, match="v prediction"):
+        LDM.abstract(replace(SMOKE, schedule=ScheduleConfig()))
+
+
 def test_take_apart_and_rebuild():
     block, arrays = filled(lambda rngs: Upsample(3, rngs))
     found, rebuild = take_apart(block)
@@ -337,7 +356,7 @@ def test_random_model_is_seeded():
     assert one.keys() == other.keys() == take_apart(LDM.abstract(small))[0].keys()
     for name in one:
         np.testing.assert_array_equal(one[name], again[name])
-        if name in ("vae.shift", "vae.scale"):  # measured, so not drawn
+        if name in ("vae.shift", "vae.scale", "spread"):  # measured, so not drawn
             np.testing.assert_array_equal(one[name], other[name])
             continue
         assert np.isfinite(one[name]).all() and (np.asarray(one[name]) != 0).all(), name

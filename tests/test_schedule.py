@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unires.config import ScheduleConfig
-from unires.schedule import Schedule, add_noise, split_prediction, target
+from unires.schedule import Schedule, add_noise, split_prediction, target, v_from_lq
 
 EPS = Schedule.make(ScheduleConfig())
 V = Schedule.make(ScheduleConfig(prediction="v", zero_terminal_snr=True))
@@ -123,3 +123,32 @@ def test_at_zero_snr_v_still_tells_the_photo():
     z_0_hat, eps_hat = split_prediction(z_t, -z_0, V.alpha[-1], V.sigma[-1], "v")
     np.testing.assert_array_equal(z_0_hat, z_0)
     np.testing.assert_array_equal(eps_hat, z_t)
+
+
+def test_v_from_lq_is_the_gaussian_posterior():
+    """Two scalars, z_0 = z_LQ + spread n and z_t: their joint covariance, conditioned by linear algebra."""
+    rng = np.random.default_rng(0)
+    times = np.array([0, 200, 500, 800, 999])
+    alpha, sigma = V.alpha[times], V.sigma[times]
+    spread = rng.uniform(0.1, 1.5, (5, 2)).astype(np.float32)
+    z_t, z_lq = rng.standard_normal((2, 5, 1, 1, 2)).astype(np.float32)
+    mean, deviation = v_from_lq(*map(jnp.asarray, (z_t, z_lq, alpha, sigma, spread)))
+    for b in range(5):
+        a, s = float(alpha[b]), float(sigma[b])
+        for c in range(2):
+            # (v, z_t) = M (n_0, eps) + means, with n_0 of deviation `spread`
+            M = np.array([[-s, a], [a, s]]) @ np.diag([spread[b, c], 1.0])
+            covariance, centre = M @ M.T, z_lq[b, 0, 0, c] * np.array([-s, a])
+            gain = covariance[0, 1] / covariance[1, 1]
+            assert mean[b, 0, 0, c] == pytest.approx(centre[0] + gain * (z_t[b, 0, 0, c] - centre[1]), abs=1e-4)
+            rest = covariance[0, 0] - gain * covariance[0, 1]
+            assert float(deviation[b, 0, 0, c]) == pytest.approx(math.sqrt(rest), rel=1e-3)
+
+
+def test_v_from_nothing_is_plain_v():
+    """Without an LQ photo (z_LQ = 0, spread 1), nothing is known: mean 0, deviation 1."""
+    z_t = jnp.asarray(np.random.default_rng(1).standard_normal((2, 3, 3, 4)), jnp.float32)
+    alpha, sigma = jnp.asarray(V.alpha[[100, 900]]), jnp.asarray(V.sigma[[100, 900]])
+    mean, deviation = v_from_lq(z_t, 0 * z_t, alpha, sigma, jnp.ones((1, 4)))
+    np.testing.assert_array_equal(mean, 0)
+    np.testing.assert_allclose(deviation, 1, rtol=1e-6)

@@ -168,7 +168,7 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
     return rebuild(fixed | fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm"))
 
 
-def measure_spread(config: Config, vae: VAE, photos: Photos, seed: int) -> Float[Array, " c"]:
+def measure_spread(config: Config, vae, photos: Photos, seed: int) -> Float[Array, " c"]:
     """Root mean square of z_0 - z_LQ, channel by channel, over one batch of flawed photos of all tasks.
 
     Test: test_train.py::test_spread_is_measured

@@ -3,12 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save
 
@@ -131,11 +131,16 @@ def random_model(config: Config, seed: int = 0) -> LDM:
 
     Test: test_models.py::test_random_model_is_seeded
     """
-    arrays, rebuild = take_apart(LDM(config, nnx.Rngs(seed)))
+    shapes, rebuild = take_apart(LDM.abstract(config))
     rng = np.random.default_rng(seed)
-    learned = {n: a for n, a in arrays.items() if not n.endswith(STATISTICS)}
-    noisy = {n: a + 0.02 * rng.standard_normal(a.shape, np.float32) for n, a in sorted(learned.items())}
-    return rebuild(arrays | noisy)
+    arrays = {}
+    for name, like in sorted(shapes.items()):
+        fan_in = max(1, math.prod(like.shape[:-1]))
+        draw = rng.standard_normal(like.shape, np.float32) * np.float32(0.02 if like.ndim == 1 else fan_in**-0.5)
+        arrays[name] = jnp.asarray(draw + (1 if name.endswith(".scale") else 0))
+    arrays["vae.shift"] = jnp.zeros_like(arrays["vae.shift"])  # statistics are measured, not drawn
+    arrays |= {n: jnp.ones_like(arrays[n]) for n in ("vae.scale", "spread") if n in arrays}
+    return rebuild(arrays)
 
 
 def load_model(config: Config) -> tuple[LDM, Config, dict]:
