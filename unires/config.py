@@ -141,12 +141,12 @@ SETS = ("SR", "MD", "DD", "DN", "complex")
 
 DEMO = Config(
     name="demo",
-    vae=VAEConfig((16, 32, 64, 96), (16, 32, 64, 96), latent_channels=64, shortcut=True),
-    unet=UNetConfig(channels=(128, 192), attention=(False, True), blocks=1, head_dim=32, groups=16, from_lq=True),
+    vae=VAEConfig((16, 32, 64), (16, 32, 64), latent_channels=12, shortcut=True),
+    unet=UNetConfig((64, 96, 128), attention=(False, True, True), blocks=1, head_dim=32, groups=16, from_lq=True),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
-    train_vae=TrainConfig(stages=(Stage(64, 16, 700),), learning_rate=1e-3),
-    train=TrainConfig(stages=(Stage(64, 16, 5_200), Stage(128, 4, 1_300)), learning_rate=6e-4, draws=2),
+    train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
+    train=TrainConfig(stages=(Stage(64, 16, 3_300), Stage(128, 4, 800)), learning_rate=8e-4, draws=2),
     sample=SampleConfig(steps=8, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
     checkpoint="demo",
