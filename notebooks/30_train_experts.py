@@ -29,8 +29,12 @@ import dataclasses
 import inspect
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
 
 import jax
 import jax.numpy as jnp
@@ -180,20 +184,49 @@ save_figure(figure, run_dir, "30_price_of_errors.png")
 assert np.allclose(1 + snr, 1 / schedule.sigma[times].astype(np.float64) ** 2, rtol=1e-3)
 
 # %% [markdown]
+# ### Starting from the flawed photo
+# A small network with few steps has a dull first lesson: the sharp latent looks much like the flawed one, so it
+# must learn to *copy*. A large pretrained network can afford that; ours is spared it. Say only this much in
+# advance: $z_0$ is $z_{LQ}$ plus something of spread $s_c$ in channel $c$ (measured once, over a batch of all
+# tasks). Together with $z_t = \alpha_t z_0 + \sigma_t \epsilon$ that is a textbook problem of two Gaussians, and
+# Bayes' rule gives mean $m$ and deviation $d$ of $v$:
+# $$m = \frac{\sigma_t\left(\alpha_t (1 - s_c^2)\, z_t - z_{LQ}\right)}{\sigma_t^2 + s_c^2 \alpha_t^2}, \qquad
+# d = \frac{s_c}{\sqrt{\sigma_t^2 + s_c^2 \alpha_t^2}}, \qquad \hat v = m + d\,F_\theta(z_t, z_{LQ}, t, s).$$
+# The network $F_\theta$ only says what this guess misses, in units of $d$ (`LDM.prior`, `LDM.predict`). Where the
+# condition was dropped (section 4) there is nothing to start from: $z_{LQ} = 0$ and $s_c = 1$ give $m = 0$, $d = 1$,
+# plain $v$. The paper's network needs none of this; its config leaves it off.
+#
+# Two things follow. A **new** network ($F_\theta = 0$) already answers with the flawed photo, so training starts at
+# "do no harm". And the loss has a natural unit: each error is divided by the mean of $d^2$, so **1 means: no better
+# than the start**, at every noise level. Why do all curves below stay high? Near $t = 0$ the guess from
+# $z_t$ is so good that only noise is left to say, and that part costs 1 for everyone, for ever.
+
+# %%
+spread = np.asarray(shipped.spread[...])
+print("spread of z_0 around z_LQ, channel by channel:", spread.round(2))
+example = np.array([0.3, 1.0])[:, None]
+alpha, sigma = (np.float64(one) for one in (schedule.alpha, schedule.sigma))
+deviation = example / np.sqrt(sigma**2 + example**2 * alpha**2)
+assert np.allclose(deviation[1], 1) and np.isclose(deviation[0, -1], 0.3)  # plain v; at t = T v is -z_0
+figure, axes = plt.subplots(figsize=(5.2, 2.4))
+for s, line in zip(example[:, 0], deviation, strict=True):
+    axes.plot(line, label=f"spread {s:g}")
+axes.set(xlabel="time t (0 clean, T noise)", ylabel="what is left to say, d", ylim=(0, 1.05))
+axes.legend()
+save_figure(figure, run_dir, "30_left_to_say.png")
+
+# %% [markdown]
 # ### Eq. 1 by hand
-# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = 0$.
-# Then the loss must be the mean of $v^2$, and we can compute that with NumPy: the same batch, the
-# same key for $t$ and $\epsilon$, a few lines of arithmetic. `ldm_loss`, which runs the whole
+# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = m$.
+# Then the loss must be the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch,
+# the same keys for $t$, $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole
 # network, has to give the same number. (Encoding a small pair costs as much as the small UNet, so
 # each encoded pair is used for `draws` draws of time, noise and dropped conditions. The loss
 # stays the same expectation.)
-#
-# Where latents and noise both have variance one, $\mathbb E\, v^2 = \alpha_t^2 + \sigma_t^2 = 1$:
-# a loss near 1 is the mark of knowing nothing.
 
 # %%
 model = LDM(config, nnx.Rngs(seed))
-model.vae = shipped.vae
+model.vae, model.spread = shipped.vae, shipped.spread
 encode = jax.jit(model.vae.encode)
 ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
 batch = pair_batch(photos, stage, seed, 0) | {"ids": ids}
@@ -209,8 +242,13 @@ t = np.asarray(jax.random.randint(k_t, (len(z_0),), 0, config.schedule.steps))
 alpha, sigma = (np.float64(s)[t][:, None, None, None] for s in (schedule.alpha, schedule.sigma))
 eps = np.asarray(jax.random.normal(k_eps, z_0.shape), np.float64)
 z_t = alpha * z_0 + sigma * eps  # add noise
-target = alpha * eps - sigma * z_0 if config.schedule.prediction == "v" else eps
-by_hand = np.mean((target - 0.0) ** 2)  # the prediction of a fresh network is 0
+target = alpha * eps - sigma * z_0  # v
+keep = np.asarray(jax.random.bernoulli(k_image, 1 - config.drop_image, (len(z_0), 1, 1, 1)))
+s = np.where(keep, np.float64(spread), 1.0)  # [b 1 1 c]
+evidence = sigma**2 + s**2 * alpha**2
+m = sigma * (alpha * (1 - s**2) * z_t - keep * z_lq) / evidence  # what a fresh network answers
+unit = (s**2 / evidence).mean(-1, keepdims=True)
+by_hand = np.mean((target - m) ** 2 / unit)
 
 library, per_task = jax.jit(lambda b, k: loss.ldm_loss(model, b, k, config, schedule))(batch, key)
 print(f"by hand {by_hand:.6f}   unires.loss {float(library):.6f}")
@@ -219,11 +257,10 @@ assert np.isclose(by_hand, library, rtol=1e-4)
 # %% [markdown]
 # A second known predictor: **the copyist**, who believes that the flawed latent is the sharp one,
 # $\hat z_0 = z_{LQ}$. By the price list above its loss must be $\|z_0 - z_{LQ}\|^2 / \sigma_t^2$
-# under $v$. `ldm_loss` only needs something with `vae`, `text` and `unet`, so we hand it a
-# stand-in. Its condition is sometimes missing, see section 4: then the copyist sees zeros, and so
-# does the formula. Look at the size: at small $t$ the copyist is punished hard, because there
-# $z_t$ nearly shows $z_0$ already, and it ignores that. A trained network must do better than
-# both.
+# under $v$. `ldm_loss` only needs something with `vae`, `text`, `prior` and `predict`, so we hand it a
+# stand-in (without a prior: mean 0, unit 1). Its condition is sometimes missing, see section 4: then the copyist
+# sees zeros, and so does the formula. Look at the size: at small $t$ the copyist is punished hard, because there
+# $z_t$ nearly shows $z_0$ already, and it ignores that. The start of above knows better: it weighs both hints.
 
 # %%
 def copyist(z_t, z_lq, t, context):
@@ -233,8 +270,8 @@ def copyist(z_t, z_lq, t, context):
 
 
 vae = SimpleNamespace(encode=encode)
-stand_in = SimpleNamespace(vae=vae, text=lambda ids: jnp.zeros((*ids.shape, 1)), unet=copyist)
-keep = np.asarray(jax.random.bernoulli(k_image, 1 - config.drop_image, (len(z_0), 1, 1, 1)))
+text = lambda ids: jnp.zeros((*ids.shape, 1))  # noqa: E731
+stand_in = SimpleNamespace(vae=vae, text=text, predict=copyist, prior=lambda *_: (0.0, 1.0))
 price = 1 / sigma**2 if config.schedule.prediction == "v" else (alpha / sigma) ** 2
 by_hand = np.mean(price * (z_0 - keep * z_lq) ** 2)
 library, _ = loss.ldm_loss(stand_in, batch, key, config, schedule)
@@ -358,9 +395,8 @@ print(lesson.train)
 
 # %% [markdown]
 # While it runs: `fit` writes one line a step into `loss.jsonl` and a checkpoint now and then. The
-# folder's name holds the settings, so that another lesson does not continue from this one. A
-# network predicting nothing starts near 1; expect a steep fall in the first dozens of steps, when
-# the network learns that $z_t$ itself is a good hint of $v$.
+# folder's name holds the settings, so that another lesson does not continue from this one. It starts near 1, with
+# the flawed photo as the answer; in so few steps expect the first signs of learning and no more.
 
 # %%
 out = Path(run_dir) / "lesson_training" / f"{profile}-{lesson_steps}-{seed}"
@@ -382,8 +418,8 @@ print(f"{lesson_steps} steps, the median one took {median:.3f} s on {device}")
 # How to read it. (1) Both axes are logarithmic: diffusion losses fall fast and then very slowly.
 # (2) The curve never reaches 0 and must not: $\mathbb E[v \mid \dots]$ leaves the scatter of the
 # sharp latents that fit the same input. (3) The tasks differ in height because some flaws hide
-# more than others; the floor is higher where less is left to see. (4) Visible improvement of
-# samples goes on long after the curve looks flat.
+# more than others, and because the start is measured over all tasks: a heavy flaw lies further from it, and may
+# begin above 1. (4) Visible improvement of samples goes on long after the curve looks flat.
 
 # %%
 def curve(axes, log, name, label, **look):
@@ -480,8 +516,8 @@ assert all(np.array_equal(frozen[name], mine[name]) for name in mine if name.sta
 # %% [markdown]
 # ## 10. What did it learn?
 # One held-out crop, restored by the lesson's network and by the profile's shipped one: same
-# autoencoder, same noise, same prompt. Expect the lesson's answer to know colour and coarse shape
-# at best; the distance to the shipped model is what the remaining steps and photos buy. (Under
+# autoencoder, same noise, same prompt. Expect the lesson's answer to be little more than the flawed photo that it
+# starts from; the distance to the shipped model is what the remaining steps and photos buy. (Under
 # `smoke` both are noise: the shipped weights are random there.)
 
 # %%
@@ -500,8 +536,8 @@ plt.show()
 # ## What to try
 # 1. Set `drop_text=0` in the lesson's config. Which expert loses its training, and what does BR
 #    answer then? Compare `Restorer(...)(item.y, {"BR": 1})` of both lessons.
-# 2. Train the lesson with `prediction="eps"` and `zero_terminal_snr=False`. The loss looks better
-#    from the start. Why is that no merit? (Think of the price list of section 3.)
+# 2. Train the lesson with `from_lq=False` in the UNet's config. How many steps does it take until its answer is as
+#    good as the flawed photo itself?
 # 3. Train on one task only by giving the others probability 0 in `unires/tasks.py`. Does that
 #    task's curve fall faster, for the same number of *its own* tuples?
 # 4. Kill the kernel in the middle of section 6 with a small `save_every`, run again and compare

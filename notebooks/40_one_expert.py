@@ -25,6 +25,11 @@ run_dir = "results/runs/by-hand"
 # %%
 import dataclasses
 import inspect
+import os
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt

@@ -28,7 +28,12 @@ run_dir = "results/runs/by-hand"
 
 # %%
 import inspect
+import os
 from dataclasses import replace
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -24,8 +24,12 @@ run_dir = "results/runs/by-hand"
 
 # %%
 import inspect
+import os
 from collections import Counter
 from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
 
 import matplotlib.pyplot as plt
 import numpy as np

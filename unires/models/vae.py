@@ -20,15 +20,16 @@ START_LOG_VARIANCE = -8.0  # with a shortcut, the posterior starts almost noisel
 def patch_basis(size: int, count: int) -> Float[np.ndarray, "p c"]:
     """The smoothest `count` colour patterns of a patch: cosine transform in space, luma and two chromas.
 
-    Columns are orthonormal; chroma waits until luma has three steps more of detail.
+    Columns are orthonormal; chroma waits until luma has three steps more of detail (less where few are kept).
     Paper: our choice; a linear autoencoder of natural patches (PCA) looks much like this.
     Shapes: p = size * size * 3, in the order of `to_patches`.
     Test: test_models.py::test_patch_basis_is_orthonormal
     """
     waves = dct(np.eye(size), norm="ortho", axis=0)
     colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-    order = sorted((u + v + 3 * (k > 0), k, u, v) for u in range(size) for v in range(size) for k in range(3))[:count]
-    return np.stack([np.einsum("i,j,k->ijk", waves[u], waves[v], colours[k]).ravel() for _, k, u, v in order], 1)
+    wait = min(3, count // 4)
+    order = sorted((u + v + wait * (k > 0), k, u, v) for u in range(size) for v in range(size) for k in range(3))
+    return np.stack([np.einsum("i,j,k->ijk", waves[u], waves[v], colours[k]).ravel() for _, k, u, v in order[:count]], 1)
 
 
 def to_patches(x: Array, size: int) -> Array:
