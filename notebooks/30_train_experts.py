@@ -25,16 +25,18 @@ seed = 0
 run_dir = "results/runs/by-hand"
 
 # %%
+import os
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
+
+# %%
 import dataclasses
 import inspect
 import itertools
 import json
-import os
-from pathlib import Path
 from types import SimpleNamespace
-
-if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
-    os.chdir("..")
 
 import jax
 import jax.numpy as jnp

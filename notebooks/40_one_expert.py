@@ -23,13 +23,15 @@ seed = 0
 run_dir = "results/runs/by-hand"
 
 # %%
-import dataclasses
-import inspect
 import os
 from pathlib import Path
 
 if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
     os.chdir("..")
+
+# %%
+import dataclasses
+import inspect
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt

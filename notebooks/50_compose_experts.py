@@ -27,13 +27,15 @@ seed = 0
 run_dir = "results/runs/by-hand"
 
 # %%
-import inspect
 import os
-from dataclasses import replace
 from pathlib import Path
 
 if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
     os.chdir("..")
+
+# %%
+import inspect
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np

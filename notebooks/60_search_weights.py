@@ -24,14 +24,16 @@ seed = 0
 run_dir = "results/runs/by-hand"
 
 # %%
-import inspect
 import os
-from itertools import product
-from math import comb
 from pathlib import Path
 
 if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
     os.chdir("..")
+
+# %%
+import inspect
+from itertools import product
+from math import comb
 
 import matplotlib.pyplot as plt
 import numpy as np

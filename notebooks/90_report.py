@@ -23,13 +23,15 @@ seed = 0
 run_dir = "results/runs/by-hand"
 
 # %%
-import inspect
 import os
-from collections import Counter
 from pathlib import Path
 
 if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
     os.chdir("..")
+
+# %%
+import inspect
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np

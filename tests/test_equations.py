@@ -91,10 +91,10 @@ def alone(restorer, model):
 
     @jax.jit
     def sample(arrays, z_t, z_lq, context):
-        unet = rebuild(arrays).unet
+        network = rebuild(arrays)
 
         def predict(z, t):
-            return unet(z, z_lq, jnp.full(1, t), context[None])
+            return network.predict(z, z_lq, jnp.full(1, t), context[None])
 
         return ddim(predict, z_t, restorer.schedule, SMOKE.sample.steps, SMOKE.sample.spacing)[0]
 
@@ -130,7 +130,7 @@ def test_batched_experts_equal_a_loop(model):
     w = np.array([0.7, 0.5, -0.2], np.float32)
     t = jnp.asarray(400)
     batched = jax.jit(lambda *args: predict_composed(model, *args))(z_t, t, z_lq, context, w)
-    once = jax.jit(model.unet)
+    once = jax.jit(model.predict)
     expected = np.zeros(z_t.shape)
     for i, j in itertools.product(range(k), range(b)):
         one = once(z_t[j : j + 1], z_lq[i, j : j + 1], t[None], context[i : i + 1])

@@ -29,7 +29,8 @@ def patch_basis(size: int, count: int) -> Float[np.ndarray, "p c"]:
     colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
     wait = min(3, count // 4)
     order = sorted((u + v + wait * (k > 0), k, u, v) for u in range(size) for v in range(size) for k in range(3))
-    return np.stack([np.einsum("i,j,k->ijk", waves[u], waves[v], colours[k]).ravel() for _, k, u, v in order[:count]], 1)
+    kept = [np.einsum("i,j,k->ijk", waves[u], waves[v], colours[k]).ravel() for _, k, u, v in order[:count]]
+    return np.stack(kept, 1)
 
 
 def to_patches(x: Array, size: int) -> Array:
