@@ -87,12 +87,13 @@ def test_outcome_against_the_log(tmp_path):
 
 def test_killed_run_resumes_exactly(folder, tmp_path):
     words = [sys.executable, "-m", "unires", "train", "--profile", "smoke", "--photos", str(folder), "--out"]
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = {**os.environ, "TQDM_DISABLE": "1", **cache}  # the same three programs, three times
     options = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([*words, str(whole)], check=True, **options)
     process = subprocess.Popen([*words, str(broken)], **options)
-    log, deadline = broken / "ldm" / "loss.jsonl", time.monotonic() + 240
+    log, deadline = broken / "ldm" / "loss.jsonl", time.monotonic() + 900
     while not log.is_file() or len(log.read_text().splitlines()) < 6:  # past the checkpoint of step 4
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
         time.sleep(0.01)
