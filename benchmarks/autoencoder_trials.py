@@ -22,7 +22,7 @@ from tqdm import tqdm
 from unires.config import DEMO, Config, Stage
 from unires.data import Photos, evaluation_crops
 from unires.metrics import measure
-from unires.models.ldm import LDM
+from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
 from unires.train import train_vae
 
@@ -49,8 +49,11 @@ def seconds_per_photo(config: Config, vae: nnx.Module, size: int = 256) -> float
     model.vae = vae
     context = jnp.zeros((1, config.text.tokens, config.text.width))
 
+    arrays, rebuild = take_apart(model)
+
     @jax.jit
-    def restore(x):
+    def restore(arrays, x):
+        model = rebuild(arrays)
         z_lq = model.vae.encode(x)
         z = jax.lax.fori_loop(
             0, config.sample.steps, lambda i, z: model.unet(z, z_lq, jnp.full(1, i), context), jnp.zeros_like(z_lq)
@@ -60,7 +63,7 @@ def seconds_per_photo(config: Config, vae: nnx.Module, size: int = 256) -> float
     times = []
     for _ in range(4):
         began = time.perf_counter()
-        restore(jnp.full((1, size, size, 3), 0.5)).block_until_ready()
+        restore(arrays, jnp.full((1, size, size, 3), 0.5)).block_until_ready()
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:]))
 
@@ -69,10 +72,15 @@ def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
     """One row: train, reconstruct the held-out crops, measure."""
     config = candidate(name, steps)
     vae = train_vae(config, photos, out / re.sub(r"\W+", "_", name))
-    rebuild = jax.jit(lambda x: jnp.clip(vae.decode(vae.encode(x)), 0, 1))
+    arrays, rebuild = take_apart(vae)
+
+    @jax.jit
+    def there_and_back(arrays, x):
+        return jnp.clip(rebuild(arrays).decode(rebuild(arrays).encode(x)), 0, 1)
+
     values = {"psnr": [], "lpips": []}
     for _, x in evaluation_crops(8, 256):
-        x_hat = np.asarray(rebuild(x[None])[0])
+        x_hat = np.asarray(there_and_back(arrays, x[None])[0])
         for metric, found in values.items():
             found.append(measure(metric, x_hat, x))
     return {

@@ -33,6 +33,7 @@ if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is 
 
 # %%
 import dataclasses
+import functools
 import inspect
 import itertools
 import json
@@ -229,7 +230,8 @@ save_figure(figure, run_dir, "30_left_to_say.png")
 # %%
 model = LDM(config, nnx.Rngs(seed))
 model.vae, model.spread = shipped.vae, shipped.spread
-encode = jax.jit(model.vae.encode)
+arrays, rebuild = take_apart(model)
+encode = functools.partial(jax.jit(lambda arrays, x: rebuild(arrays).vae.encode(x)), arrays)
 ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
 batch = pair_batch(photos, stage, seed, 0) | {"ids": ids}
 key = jax.random.key(seed)
@@ -252,7 +254,7 @@ m = sigma * (alpha * (1 - s**2) * z_t - keep * z_lq) / evidence  # what a fresh 
 unit = (s**2 / evidence).mean(-1, keepdims=True)
 by_hand = np.mean((target - m) ** 2 / unit)
 
-library, per_task = jax.jit(lambda b, k: loss.ldm_loss(model, b, k, config, schedule))(batch, key)
+library, per_task = jax.jit(lambda a, b, k: loss.ldm_loss(rebuild(a), b, k, config, schedule))(arrays, batch, key)
 print(f"by hand {by_hand:.6f}   unires.loss {float(library):.6f}")
 assert np.isclose(by_hand, library, rtol=1e-4)
 

@@ -37,7 +37,8 @@ class Restorer:
         self.arrays, rebuild = take_apart(model)
         self.schedule = Schedule.make(config.schedule)
         ids = tokenize([expert.prompt for expert in experts], config.text)
-        self.context = {e.name: c for e, c in zip(experts, jax.jit(model.text)(ids), strict=True)}
+        tokens = jax.jit(lambda arrays: rebuild(arrays).text(ids))(self.arrays)
+        self.context = {e.name: c for e, c in zip(experts, tokens, strict=True)}
         self.multiple = config.vae.factor * 2 ** (len(config.unet.channels) - 1)
 
         @jax.jit

@@ -137,7 +137,7 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0) -> VAE:
     ema = fit(loss, {n: arrays[n] for n in names}, fixed, feed, config.train_vae, out / "vae", seed, "train vae")
     vae = rebuild(fixed | ema)
     stage = dataclasses.replace(config.train_vae.stages[-1], batch=64)
-    mean = np.asarray(jax.jit(lambda x: vae.posterior(x)[0])(photo_batch(photos, stage, seed + 1, 0)["x"]))
+    mean = np.asarray(vae.posterior(jnp.asarray(photo_batch(photos, stage, seed + 1, 0)["x"]))[0])
     vae.shift[...] = jnp.asarray(mean.mean((0, 1, 2)))
     spread = mean.std((0, 1, 2))
     vae.scale[...] = jnp.asarray(1 / np.sqrt(spread * spread.mean()))
@@ -175,7 +175,7 @@ def measure_spread(config: Config, vae, photos: Photos, seed: int) -> Float[Arra
     """
     stage = dataclasses.replace(config.train.stages[0], batch=64)
     batch = pair_batch(photos, stage, seed + 1, 0)
-    z_0, z_lq = (jax.jit(vae.encode)(batch[name]) for name in ("x", "y"))
+    z_0, z_lq = (vae.encode(jnp.asarray(batch[name])) for name in ("x", "y"))
     return jnp.sqrt(((z_0 - z_lq) ** 2).mean((0, 1, 2)))
 
 

@@ -78,7 +78,8 @@ class LDM(nnx.Module):
 def take_apart(module: nnx.Module) -> tuple[dict, Callable]:
     """A module as a plain dict {dotted name: array}, and the function that puts it together again.
 
-    Training, checkpoints and jitted functions all see the dict.
+    Training, checkpoints and jitted functions all see the dict: a compiled function takes the arrays as an
+    argument. (A model that it closes over becomes constants; XLA on CPU was seen to return garbage then.)
     Test: test_models.py::test_take_apart_and_rebuild
     """
     graph, state = nnx.split(module)
