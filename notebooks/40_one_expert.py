@@ -252,7 +252,7 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 # is saved on steps here is saved in every later notebook.
 
 # %%
-counts = [n for n in (1, 2, 4, 8) if n <= 2 * config.sample.steps]
+counts = [n for n in (1, 2, 3, 4, 8) if n <= 3 * config.sample.steps]
 by_steps = {n: restorer(item.y, weights, seed=seed, steps=n) for n in counts}
 figure = show_photos(
     [[item.y[middle], *(p[middle] for p in by_steps.values()), item.x[middle]]],
