@@ -428,7 +428,7 @@ print(f"{lesson_steps} steps, the median one took {median:.3f} s on {device}")
 # %%
 def curve(axes, log, name, label, **look):
     smooth = log.dropna(subset=[name]).set_index("step")[name]
-    smooth = smooth.rolling(max(1, len(smooth) // 60), min_periods=1).mean()
+    smooth = smooth.rolling(min(len(smooth), max(10, len(smooth) // 30)), min_periods=1).mean()
     axes.plot(smooth.index + 1, smooth, label=label, **look)
 
 
@@ -521,8 +521,9 @@ assert all(np.array_equal(frozen[name], mine[name]) for name in mine if name.sta
 # %% [markdown]
 # ## 10. What did it learn?
 # One held-out crop, restored by the lesson's network and by the profile's shipped one: same
-# autoencoder, same noise, same prompt. Expect the lesson's answer to be little more than the flawed photo that it
-# starts from; the distance to the shipped model is what the remaining steps and photos buy. (Under
+# autoencoder, same noise, same prompt. Expect the lesson's answer to be the flawed photo with grain on it: the start
+# says "$z_{LQ}$, give or take $s_c$", the sampler draws from that, and so young a network cannot say more. The
+# distance to the shipped model is what the remaining steps and photos buy. (Under
 # `smoke` both are noise: the shipped weights are random there.)
 
 # %%

@@ -342,10 +342,10 @@ shown["kind"] = [groups.get(method, "mixture") for method in shown["method"]]
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
 sns.scatterplot(shown, x="psnr", y="lpips", hue="kind", style="kind", s=80, ax=axis)
 for _, one in shown.iterrows():
-    at = {"xy": (one["psnr"], one["lpips"]), "xytext": (5, 4), "textcoords": "offset points"}
-    axis.annotate(one["method"], **at, fontsize=8)
+    at = {"xy": (one["psnr"], one["lpips"]), "xytext": (3, 5), "textcoords": "offset points"}
+    axis.annotate(one["method"], **at, fontsize=7, rotation=50, ha="left", va="bottom")
 axis.set(xlabel="mean PSNR on complex (dB)", ylabel="mean LPIPS on complex")
-axis.margins(x=0.15)
+axis.margins(x=0.2, y=0.15)
 save_figure(figure, run_dir, "50_complex.png")
 plt.show()
 
