@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from unires.config import Config, profile
 from unires.data import Item, evaluation_hash, evaluation_set
 from unires.metrics import METRICS, measure
@@ -116,9 +114,3 @@ def mean_table(rows: list[Row], metrics: tuple[str, ...] = ("psnr", "ssim", "lpi
         index=["set", "method"], columns="metric", values="value", aggfunc="mean", sort=False
     )
     return table[[metric for metric in metrics if metric in table]]
-
-
-def side_by_side(photos: list[Photo], gap: int = 4) -> Photo:
-    """Photos in a row with white between them."""
-    white = np.ones((photos[0].shape[0], gap, 3), np.float32)
-    return np.concatenate([part for photo in photos for part in (photo, white)][:-1], axis=1)
