@@ -242,7 +242,7 @@ save_figure(figure, run_dir, "20_which_autoencoder.png");
 # A second trap is the diffusion model that comes after. A convolution learns one filter for all positions. With a
 # factor of 4 it sees four times as many positions of the same photos as with 8, and what it learns at one holds at the
 # others; with 8, the same blur looks different in each of the 64 numbers of a patch and must be learned for each. On a
-# laptop's budget that decides: we tried `f8 c64` first, and its deblurring experts learned far more slowly.
+# laptop's budget that is our reason for the smaller factor; it is an argument, not measured here.
 #
 # So the rule: of the candidates that reach 30 dB and LPIPS 0.10 on these textured crops, the one with the smallest share
 # of the smallest factor. What reconstruction gains by a larger share, the diffusion model has to predict.
