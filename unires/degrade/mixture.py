@@ -7,24 +7,41 @@ from functools import reduce
 
 import numpy as np
 
-from unires.degrade import codec, defocus, motion, noise, sensor, super_resolution
+from unires.degrade import codec, defocus, motion, noise, sensor
+from unires.degrade import super_resolution as sr
 from unires.shapes import Photo
 
-# Each step is a pure function of a photo and its parameters. The order is physics: lens, hand, pixels,
+
+@dataclass(frozen=True)
+class Settings:
+    """The published (or our) parameters of the four pipelines, one field a task.
+
+    Paper: "Degradations used for training data".
+    Test:  test_degrade.py::test_settings_are_used
+    """
+
+    DD: defocus.DDSettings = defocus.DEPTH_LAYERS
+    MD: motion.MDSettings = motion.OID_MOTION
+    SR: sr.SRSettings = sr.STABLE_SR
+    DN: sensor.DNSettings = sensor.RAW_NOISE
+
+
+SETTINGS = {"stablesr": Settings(), "real-esrgan": Settings(SR=sr.REAL_ESRGAN)}
+DRAW = {"DD": defocus.draw, "MD": motion.draw, "SR": sr.draw, "DN": sensor.draw}
+
+# Each step is a pure function of a photo and its numbers. The order is physics, for mixtures: lens, hand, pixels,
 # photons, file; then the small file is enlarged for viewing and stored in 8 bits.
 OPS = {
-    "defocus": defocus.defocus,
-    "shake": motion.shake,
-    "soften": super_resolution.soften,
-    "shrink": super_resolution.resize,
+    **defocus.OPS,
+    **motion.OPS,
+    **sr.OPS,
+    **sensor.OPS,
     "sensor_noise": noise.sensor_noise,
-    "display_noise": noise.display_noise,
     "jpeg": codec.jpeg,
-    "enlarge": super_resolution.resize,
+    "enlarge": sr.resize,
     "round8": codec.round8,
 }
-ORDER = {op: rank for rank, op in enumerate(OPS)}
-DRAW = {"DD": defocus.draw, "MD": motion.draw, "SR": super_resolution.draw, "DN": sensor.draw}
+RANK = {op: rank for rank, op in enumerate(OPS)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,7 @@ class Recipe:
     """
 
     tasks: str  # as asked for, such as "SR+MD"
-    severity: dict[str, float]  # one strength in [0, 1] a task
+    severity: float | None  # in [0, 1]; None: every parameter was drawn from its whole range
     steps: tuple[dict, ...]  # in the order applied: {"op": name in OPS, **parameters}
 
     def to_json(self) -> str:
@@ -61,19 +78,42 @@ class Recipe:
 def replay(recipe: Recipe, x: Photo) -> Photo:
     """Apply a recipe's steps to a sharp photo: byte for byte the photo that the recipe was drawn for.
 
-    Paper: our choice.  Range: [0, 1] to k / 255; SR recipes fit photos of the size they were drawn for.
+    Paper: our choice.  Range: [0, 1] to k / 255; recipes fit photos of the size they were drawn for.
     Test:  test_degrade.py::test_replay
     """
     x = np.asarray(x, np.float32)
     return reduce(lambda y, s: OPS[s["op"]](y, **{k: v for k, v in s.items() if k != "op"}), recipe.steps, x)
 
 
-def apply_tasks(
-    tasks: Sequence[str], x: Photo, rng: np.random.Generator, severity: float | None
-) -> tuple[Photo, Recipe]:
-    """Draw every task's steps, put them in physical order with at most one JPEG, and apply them.
+def one_camera(steps: Sequence[dict]) -> list[dict]:
+    """Put the steps of several flaws in physical order, as one camera makes them: one noise, one file.
 
-    Paper: our choice.  Range: [0, 1] to k / 255.
+    Of several JPEGs the worst stays, of several noises the strongest on mid grey; noise in the raw domain, which
+    only the noise task brings, replaces the slight read-out that the other tasks draw.
+    Paper: our choice; the order is defocus, motion, resize, noise, compression.
+    Test:  test_degrade.py::test_mixture_order
+    """
+    kept = [s for s in steps if s["op"] not in ("jpeg", "sensor_noise")]
+    kept.append(min((s for s in steps if s["op"] == "jpeg"), key=lambda s: s["quality"]))
+    slight = [s for s in steps if s["op"] == "sensor_noise"]
+    if slight and all(s["op"] != "raw_noise" for s in kept):
+        kept.append(max(slight, key=lambda s: s["a"] * 0.5**codec.GAMMA + s["b"]))
+    return sorted(kept, key=lambda s: RANK[s["op"]])
+
+
+def apply_tasks(
+    tasks: Sequence[str],
+    x: Photo,
+    rng: np.random.Generator,
+    severity: float | None = None,
+    settings: Settings = SETTINGS["stablesr"],
+) -> tuple[Photo, Recipe]:
+    """Draw the steps of one task's whole pipeline, or of two to four flaws of one camera, and apply them.
+
+    In a mixture, low resolution is one blur and one reduction: a small file, seen large, with the noise and the
+    JPEG of the small photo.
+    Paper: training data of the experts; how complex degradations are made is our choice.
+    Range: [0, 1] to k / 255.
     Raises: ValueError for unknown or repeated tasks, or a severity outside [0, 1].
     Test:  test_degrade.py::test_mixture_order, test_degrade.py::test_refusals
     """
@@ -82,31 +122,10 @@ def apply_tasks(
         raise ValueError(f"tasks {'+'.join(tasks)!r}: name each of {known} at most once, joined by +")
     if severity is not None and not 0 <= severity <= 1:
         raise ValueError(f"severity {severity}: give a number in [0, 1], or None to draw one")
-    strengths, steps = {}, []
+    steps = []
     for name in sorted(tasks, key=list(DRAW).index):  # "MD+SR" draws what "SR+MD" draws
-        strengths[name] = rng.random() if severity is None else float(severity)
-        steps += DRAW[name](x, rng, strengths[name])
-    files = [s for s in steps if s["op"] == "jpeg"]
-    if len(tasks) > 1 and not files:
-        files = [codec.draw_jpeg(rng, max(strengths.values()), worst=75)]
-    steps = [s for s in steps if s["op"] != "jpeg"]
-    steps += [min(files, key=lambda s: s["quality"])] if files else []  # one file: the worst one drawn
-    steps = sorted([*steps, {"op": "round8"}], key=lambda s: ORDER[s["op"]])
-    recipe = Recipe("+".join(tasks), strengths, tuple(steps))
+        draw = sr.draw_single if name == "SR" and len(tasks) > 1 else DRAW[name]
+        steps += draw(x, rng, severity, getattr(settings, name))
+    steps = one_camera(steps) if len(tasks) > 1 else steps
+    recipe = Recipe("+".join(tasks), severity, (*steps, {"op": "round8"}))
     return replay(recipe, x), recipe
-
-
-def mix(
-    tasks: Sequence[str], x: Photo, rng: np.random.Generator, severity: float | None = None
-) -> tuple[Photo, Recipe]:
-    """Degrade a photo by two to four tasks at once, in physical order, with one JPEG.
-
-    With SR, noise and JPEG happen on the small photo, before it is enlarged: a small file, seen large.
-
-    Paper: complex degradations; how ours are made is our choice.  Range: [0, 1] to k / 255.
-    Raises: ValueError for fewer than two tasks, and as `apply_tasks`.
-    Test:  test_degrade.py::test_mixture_order
-    """
-    if len(tasks) < 2:
-        raise ValueError(f"tasks {list(tasks)}: a mixture takes two to four of {', '.join(DRAW)}")
-    return apply_tasks(tasks, x, rng, severity)

@@ -1,0 +1,46 @@
+"""The benchmark of complex degradations is complete, and what its manifest says."""
+
+import copy
+from collections import Counter
+
+import pytest
+
+from benchmarks import complex11
+from unires.data import HELD_OUT
+from unires.photo import PhotoError
+
+LINES = complex11.read_manifest()
+
+
+def test_the_manifest_is_complete():
+    assert len(complex11.MIXTURES) == 11  # 6 pairs, 4 triples, 1 of all four
+    for size, (_, each) in complex11.CROPS.items():
+        counts = Counter((line["mixture"], line["severity"]) for line in LINES if line["crop"][2] == size)
+        assert counts == {(m, s): each for m in complex11.MIXTURES for s in complex11.SEVERITIES}
+    assert len({line["id"] for line in LINES}) == len(LINES)
+    assert {line["photo"] for line in LINES} <= set(HELD_OUT)
+
+
+def test_the_manifest_is_what_the_seed_draws():
+    drawn = complex11.draw()
+    assert [next(drawn) for _ in range(24)] == LINES[:24]
+
+
+def test_rebuilt_twice_it_is_the_same_to_the_byte():
+    lines = LINES[::7]
+    first, again = ([(p.x.tobytes(), p.y.tobytes()) for p in complex11.build(lines)] for _ in range(2))
+    assert first == again
+    for pair, line in zip(complex11.build(lines), lines, strict=True):
+        assert pair.x.shape == pair.y.shape == (line["crop"][2],) * 2 + (3,)
+        assert complex11.fingerprint(pair.y) == line["lq_sha256"] != complex11.fingerprint(pair.x)
+
+
+def test_a_changed_number_is_noticed():
+    for change in ("recipe", "photo"):
+        line = copy.deepcopy(LINES[0])
+        if change == "recipe":
+            next(step for step in line["recipe"]["steps"] if step["op"] == "jpeg")["quality"] -= 5
+        else:
+            line["photo_sha256"] = "0" * 64
+        with pytest.raises(PhotoError, match="Complex11"):
+            list(complex11.build([line]))
