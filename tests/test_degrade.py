@@ -128,7 +128,6 @@ def test_settings_are_used():
     assert [s["quality"] for s in steps if s["op"] == "jpeg"] == [11]
 
 
-
 def test_refusals():
     x, rng = photo(), np.random.default_rng(0)
     for tasks in ("rain", "SR+rain", "", "SR+SR"):
@@ -137,4 +136,3 @@ def test_refusals():
     for severity in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="severity"):
             degrade("SR", x, rng, severity)
-

@@ -132,6 +132,7 @@ class Config:
     sample: SampleConfig
     evaluation: EvaluationConfig
     vae_loss: VAELoss = field(default_factory=VAELoss)
+    degradations: str = "stablesr"  # parameters of the training flaws: a key of unires.degrade.SETTINGS
     drop_image: float = 0.1
     drop_text: float = 0.1
     checkpoint: str | None = None  # name under unires/weights; None: seeded random weights
@@ -168,6 +169,7 @@ SMOKE = replace(
 # Sizes of the public 865M model; sampling steps, EMA and schedule of the rate are our choice (not in the paper).
 PAPER = Config(
     name="paper",
+    degradations="real-esrgan",
     vae=VAEConfig(
         encoder_channels=(128, 256, 512, 512),
         decoder_channels=(128, 256, 512, 512),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.config import Config, Stage, TrainConfig
-from unires.degrade import Recipe, degrade
+from unires.degrade import SETTINGS, Recipe, Settings, degrade
 from unires.photo import PhotoError, read_photo
 from unires.shapes import Photo
 from unires.tasks import TASKS
@@ -116,7 +116,7 @@ def evaluation_set(name: str, config: Config) -> list[Item]:
     for i, (image, x) in enumerate(evaluation_crops(evaluation.crops, evaluation.crop)):
         rng = np.random.default_rng([evaluation.seed, known.index(name), i])
         tasks = MIXTURES[i % len(MIXTURES)] if name == "complex" else name
-        y, recipe = degrade(tasks, x, rng, MIXED if name == "complex" else ISOLATED)
+        y, recipe = degrade(tasks, x, rng, MIXED if name == "complex" else ISOLATED, SETTINGS[config.degradations])
         items.append(Item(name, image, x, y, recipe))
     return items
 
@@ -205,7 +205,9 @@ def photo_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str,
     return {"x": np.stack([draw_crop(photos, stage.crop, rng) for _ in range(stage.batch)])}
 
 
-def pair_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, np.ndarray]:
+def pair_batch(
+    photos: Photos, stage: Stage, seed: int, step: int, settings: Settings = SETTINGS["stablesr"]
+) -> dict[str, np.ndarray]:
     """Sharp and flawed crops with the task of each, a pure function of (seed, step).
 
     Paper: multi-task training with the tasks' probabilities (section 3).
@@ -217,7 +219,7 @@ def pair_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str, 
     xs, ys = [], []
     for task in tasks:
         x = draw_crop(photos, stage.crop + 2 * MARGIN, rng)
-        y, _ = degrade(TASKS[task].name, x, rng)
+        y, _ = degrade(TASKS[task].name, x, rng, settings=settings)
         xs.append(x[MARGIN:-MARGIN, MARGIN:-MARGIN])
         ys.append(y[MARGIN:-MARGIN, MARGIN:-MARGIN])
     return {"x": np.stack(xs), "y": np.stack(ys), "task": tasks.astype(np.int32)}

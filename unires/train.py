@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from unires.config import Config, TrainConfig
 from unires.data import Photos, batches, pair_batch, photo_batch
+from unires.degrade import SETTINGS
 from unires.loss import ldm_loss, vae_loss
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import save_checkpoint, write_beside
@@ -162,8 +164,10 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
     def loss(trained, fixed, batch, key):
         return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule)
 
+    make = partial(pair_batch, settings=SETTINGS[config.degradations])
+
     def feed(start):
-        return batches(pair_batch, photos, config.train, seed, start)
+        return batches(make, photos, config.train, seed, start)
 
     return rebuild(fixed | fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm"))
 
@@ -174,7 +178,7 @@ def measure_spread(config: Config, vae, photos: Photos, seed: int) -> Float[Arra
     Test: test_train.py::test_spread_is_measured
     """
     stage = dataclasses.replace(config.train.stages[0], batch=64)
-    batch = pair_batch(photos, stage, seed + 1, 0)
+    batch = pair_batch(photos, stage, seed + 1, 0, SETTINGS[config.degradations])
     z_0, z_lq = (vae.encode(jnp.asarray(batch[name])) for name in ("x", "y"))
     return jnp.sqrt(((z_0 - z_lq) ** 2).mean((0, 1, 2)))
 
