@@ -178,6 +178,16 @@ def test_a_truncated_file_is_named(tmp_path, name):
     assert cut in report.advice
 
 
+def test_a_photo_cut_in_its_pixels_is_named(tmp_path):
+    root, cut = lay("oid", tmp_path), side("oid", 1)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(root / cut)
+    whole = (root / cut).read_bytes()
+    (root / cut).write_bytes(whole[: len(whole) * 3 // 4])
+    with Image.open(root / cut) as image:
+        image.verify()  # Pillow's own check is content
+    assert check(SETS["oid"], root, deep=True, expected=3).unreadable == (cut,)
+
+
 @every_set
 def test_an_image_of_a_wrong_size_is_named(tmp_path, name):
     root, odd = lay(name, tmp_path, real_sizes=True), side(name, 2)

@@ -167,8 +167,7 @@ class Files:
 def files(image_set: ImageSet, root: Path) -> Files:
     """Pair a folder's files by the first layout that finds every side; where none does, by one that finds any."""
     found = [(layout, find(root, layout.lq), find(root, layout.hq)) for layout in image_set.layouts]
-    sides = len(image_set.sides)
-    best = max(found, key=lambda one: min(sides, bool(one[1]) + bool(one[2])))  # max keeps the first of equals
+    best = max(found, key=lambda one: bool(one[1]) + bool(one[2]))  # max keeps the first of equals
     return _pair(best[0], root, *best[1:])
 
 
