@@ -1,0 +1,49 @@
+"""What is present of the test and training sets, what is missing, what is wrong."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.sets import Report, check, read_sets
+from benchmarks.sets.layout import ImageSet
+
+HEADER = ("name", "role", "task", "expected", "found", "status", "what to do")
+
+
+def line(image_set: ImageSet, report: Report) -> tuple[str, ...]:
+    """A set's line of the table."""
+    expected = "unknown" if report.expected is None else f"{report.expected:,}"
+    where = (image_set.name, image_set.role, image_set.task)
+    return (*where, expected, f"{report.found:,}", report.status, report.advice)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns of one width each; the last one runs free."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    cells = ("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows)
+    return "\n".join(cell.rstrip() for cell in cells)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0: every named set is present, or none was named. 1: a named one is not. 2: an unknown name.
+
+    Test: test_sets.py::test_exit_codes
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sets", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="sets to look at; every one where none is named")
+    parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="holds the sets' folders")
+    parser.add_argument("--deep", action="store_true", help="open every image instead of counting files")
+    given = parser.parse_args(argv)
+    sets = read_sets()
+    unknown = [name for name in given.names if name not in sets]
+    if unknown:
+        print(f"unknown set {', '.join(unknown)}: choose from {', '.join(sets)}", file=sys.stderr)
+        return 2
+    asked = [sets[name] for name in given.names] or list(sets.values())
+    reports = [check(one, one.under(given.root), deep=given.deep) for one in asked]
+    print(table([HEADER, *(line(one, report) for one, report in zip(asked, reports, strict=True))]))
+    return int(bool(given.names) and any(report.status != "present" for report in reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
