@@ -28,7 +28,7 @@ CAMERAS = np.array(
 SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 BRIGHTEN = 1.25  # digital gain of all colours: 1 / 0.8, the published mean. It leaves the sensor room above white
-SHOULDER = 0.9  # mean light from where on the inverse gains give way to a saturated sensor; published
+SHOULDER = 0.9  # light from where on the inverse gains give way to a saturated sensor; published
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ def unprocess(x: Photo, camera: Camera) -> Photo:
     """Estimate the light that the camera's sensor saw: linear, in the camera's colours, 1 where it saturates.
 
     Near white the inverse gains fade to 1, so that white comes from a saturated sensor in every colour and
-    noise does not tint it.
+    noise does not tint it. Near means in the darkest colour; the published mean would also bleach light cyan.
     Paper: unprocessing; sRGB's curve in place of a power of 2.2.
     Range: [0, 1] to at most 1; colours that the camera cannot see come out a little negative.
     Test:  test_raw.py::test_process_undoes_unprocess, test_raw.py::test_white_stays_white
     """
     linear = decode(untone(np.clip(x, 0, 1))) @ np.linalg.inv(camera.matrix).T.astype(np.float32)
     inverse = 1 / camera.gains
-    fade = (np.maximum(linear.mean(-1, keepdims=True) - SHOULDER, 0) / (1 - SHOULDER)) ** 2
+    fade = (np.maximum(linear.min(-1, keepdims=True) - SHOULDER, 0) / (1 - SHOULDER)) ** 2
     return np.minimum(linear * np.maximum(inverse, fade + (1 - fade) * inverse), 1)
 
 
