@@ -159,7 +159,8 @@ def test_every_pixel_has_a_value_where_all_layers_leave():
     x, thin = photo(60, 75), np.zeros((60, 75), bool)
     thin[20:40, 36:41] = True
     arc = {"extent": 31.0, "jitter": 1.0, "pull": 3.0, "shakes": 0.0, "seed": 10}
-    here = spread(thin[..., None].astype(np.float64), motion.shake_kernel(**arc))[..., 0]
+    feathered = ndimage.binary_dilation(thin, np.ones((3, 3))).astype(np.float64)
+    here = spread(feathered[..., None], motion.shake_kernel(**arc))[..., 0]
     nobody = ndimage.binary_erosion(thin, iterations=2) & (here < 1e-6)
     assert nobody.any()
     y = over_objects(x, [STILL, arc], [thin])
