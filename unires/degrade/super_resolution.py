@@ -168,7 +168,7 @@ def _filter(rng: np.random.Generator) -> str:
     return list(FILTERS)[rng.integers(len(FILTERS))]
 
 
-def _to(shape: tuple[int, int], ratio: float) -> dict:
+def _to(shape: tuple[float, float], ratio: float) -> dict:
     """The size of a photo of this shape, resized by the ratio."""
     return {"height": max(1, round(shape[0] * ratio)), "width": max(1, round(shape[1] * ratio))}
 
