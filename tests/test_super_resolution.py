@@ -292,7 +292,8 @@ def test_parameters_stay_in_their_ranges(name):
         sincs = [b for b in blurs if b["op"] == "sinc"]
         assert_uniform([b["cutoff"] for b in sincs if b["size"] < 13], np.pi / 3, np.pi)
         large = [b["cutoff"] for b in sincs if b["size"] >= 13]
-        assert bool(large) == (CANVAS[name][stage - 1] >= 13)
+        low_sizes = {b["size"] for b in sincs if b["cutoff"] < np.pi / 3}
+        assert low_sizes == set(range(13, CANVAS[name][stage - 1] + 1, 2))
         if large:
             assert_uniform(large, np.pi / 5, np.pi)
 

@@ -115,7 +115,7 @@ STABLE_SR = SRSettings(
     second=SRStage(
         blur=0.5,
         sigma=(0.2, 1.0),
-        canvas=11,
+        canvas=11,  # as configured; the published code pads to 21 and draws up to 21 all the same
         resize=(0.6, 1.2),
         directions=(0.3, 0.4, 0.3),
         noise_sigma=(1, 12),
@@ -257,8 +257,7 @@ def draw(x: Photo, rng: np.random.Generator, severity: float | None, settings: S
     steps.append(_draw_jpeg(rng, severity, settings.first))
     steps += _draw_stage(rng, severity, settings, settings.second, small)
 
-    # Sinc and JPEG each act on the final size or before it, but never with a resize between them: the pair
-    # resize and sinc comes before the JPEG, or after it.
+    # The resize to the final size and the sinc are one unit: it comes before the JPEG, or after it.
     file = [_draw_jpeg(rng, severity, settings.second)]
     view = [{"op": "resize", **_to(small, 1), "kind": _filter(rng)}]
     if rng.random() < settings.final_sinc:
