@@ -1,9 +1,12 @@
-"""Sensor noise: Poisson photons plus Gaussian read-out, so that variance = a * light + b."""
+"""Noise: of a sensor, with variance = a * light + b, and of Real-ESRGAN, added to the display values."""
 
 import numpy as np
 
 from unires.degrade.codec import to_display, to_linear
+from unires.degrade.draws import draw_seed
 from unires.shapes import Photo
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def poisson_gaussian(u: Photo, a: float, b: float, seed: int) -> Photo:
@@ -28,22 +31,36 @@ def sensor_noise(x: Photo, a: float, b: float, seed: int) -> Photo:
     return to_display(poisson_gaussian(to_linear(x), a, b, seed))
 
 
-def display_noise(x: Photo, sigma: float, seed: int) -> Photo:
-    """Add white Gaussian noise to the display values, as Real-ESRGAN does; may leave [0, 1].
+def display_noise(x: Photo, sigma: float, seed: int, grey: bool = False) -> Photo:
+    """Add white Gaussian noise to the display values, as Real-ESRGAN does, and clip.
 
-    Paper: the Gaussian noise of Real-ESRGAN.  Range: sigma in units of [0, 1].
-    Test:  test_degrade.py::test_noise_on_mid_grey
+    Paper: the Gaussian noise of Real-ESRGAN.
+    Range: sigma in units of [0, 1]; grey noise is the same in the three channels.
+    Test:  test_super_resolution.py::test_gaussian_noise, test_super_resolution.py::test_grey_noise
     """
-    return x + np.random.default_rng(seed).standard_normal(x.shape, np.float32) * np.float32(sigma)
+    shape = (*x.shape[:2], 1) if grey else x.shape
+    added = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    added *= np.float32(sigma)
+    return np.clip(x + added, 0, 1)
 
 
-def draw_seed(rng: np.random.Generator) -> int:
-    """Draw a seed that a recipe can carry: 32 bits, which every JSON reader keeps exact.
+def poisson_noise(x: Photo, scale: float, grey: bool, seed: int) -> Photo:
+    """Add Poisson noise of Real-ESRGAN's kind to the display values, and clip.
 
-    Paper: our choice.
-    Test:  test_degrade.py::test_replay
+    A photo with n distinct levels counts `levels` = 2^ceil(log2 n) photons at white. The noise is computed from
+    the photo rounded to 8 bit, its variance is scale^2 x / levels.
+    Paper: the Poisson noise of Real-ESRGAN.
+    Range: scale multiplies the noise; grey noise is that of the luma, the same in the three channels.
+    Test:  test_super_resolution.py::test_poisson_noise, test_super_resolution.py::test_grey_noise
     """
-    return int(rng.integers(2**32))
+    values = x @ LUMA[:, None] if grey else x
+    rounded = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    n = np.count_nonzero(np.bincount(rounded.ravel(), minlength=256))
+    levels = 2 ** int(np.ceil(np.log2(n)))
+    counts = np.random.default_rng(seed).poisson(rounded * (levels / 255))
+    added = counts.astype(np.float32) / np.float32(levels) - rounded * np.float32(1 / 255)
+    added *= np.float32(scale)
+    return np.clip(x + added, 0, 1)
 
 
 def draw_read_noise(rng: np.random.Generator, severity: float) -> dict:
