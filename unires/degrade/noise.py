@@ -1,15 +1,17 @@
 """Noise: of a sensor, with variance = a * light + b, and of Real-ESRGAN, added to the display values."""
 
 import numpy as np
+from jaxtyping import Float
 
 from unires.degrade.codec import to_display, to_linear
-from unires.degrade.draws import draw_seed
 from unires.shapes import Photo
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def poisson_gaussian(u: Photo, a: float, b: float, seed: int) -> Photo:
+def poisson_gaussian(
+    u: Float[np.ndarray, "*pixels"], a: float, b: float, seed: int
+) -> Float[np.ndarray, "*pixels"]:
     """Add noise of variance a * u + b, unclipped.
 
     Paper: the standard raw-sensor model (Foi et al. 2008), our stand-in for SIDD.
@@ -61,13 +63,3 @@ def poisson_noise(x: Photo, scale: float, grey: bool, seed: int) -> Photo:
     added = counts.astype(np.float32) / np.float32(levels) - rounded * np.float32(1 / 255)
     added *= np.float32(scale)
     return np.clip(x + added, 0, 1)
-
-
-def draw_read_noise(rng: np.random.Generator, severity: float) -> dict:
-    """Draw the slight read-out noise that any real blurred photo carries: sigma at most 0.004 in light.
-
-    Paper: read-out noise of the OID-Motion data; the size is our choice.
-    Test:  test_degrade.py::test_severity_is_monotone
-    """
-    sigma = 0.004 * severity * rng.uniform(0.25, 1)
-    return {"op": "sensor_noise", "a": 0.0, "b": sigma**2, "seed": draw_seed(rng)}

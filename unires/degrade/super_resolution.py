@@ -11,7 +11,6 @@ from PIL import Image
 
 from unires.degrade.blur_kernels import blur, sinc_filter
 from unires.degrade.draws import Span, between, draw_seed
-from unires.degrade.kernels import convolve, gaussian
 from unires.degrade.noise import display_noise, poisson_noise
 from unires.shapes import Photo
 
@@ -140,19 +139,11 @@ def resize(x: Photo, height: int, width: int, kind: str) -> Resized:
     return np.clip(y, 0, 1, out=y) if kind == "bicubic" else y
 
 
-def soften(x: Photo, sigma: Sequence[float], angle: float) -> Photo:
-    """Blur the display values with a Gaussian, as Real-ESRGAN does before it shrinks.
-
-    Paper: first blur of Real-ESRGAN.  Range: sigma in pixels of the sharp photo.
-    Test:  test_degrade.py::test_flat_stays_flat
-    """
-    return convolve(x, gaussian(sigma, angle))
-
-
 OPS = {
     "blur": blur,
     "sinc": sinc_filter,
     "resize": resize,
+    "shrink": resize,  # what `draw_single` calls its two
     "display_noise": display_noise,
     "poisson_noise": poisson_noise,
 }
