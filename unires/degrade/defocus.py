@@ -18,7 +18,10 @@ Layers = Int[np.ndarray, "h w"]  # 0 is the farthest layer of depth
 Radii = Float[np.ndarray, " k"]  # signed circles of confusion in pixels, from the farthest layer to the nearest
 Stack = Float[np.ndarray, "k c h w"]
 
-FAINT = 1e-4  # weight of a layer's mean colour where nothing of it is near
+SOFT = 2  # at half size: half the window in which borders follow the edges of the photo
+EDGE = 1e-3  # brightness variance from which on they do
+LEAST_SHARE = 0.02  # a smaller share of a pixel is none
+FAINT = 0.01  # weight of what lies farther away in guessing hidden colours
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def depth_layers(
     feet = np.array(ndimage.maximum(ground, labels, names)) + nearer[: len(names)]
     nearness = np.where(labels > 0, np.append(0, feet)[labels], ground)
     nearness = nearness - nearness.min()
-    return np.minimum(nearness * (layers / max(nearness.max(), 1e-9)), layers - 1).astype(np.int32)
+    cut = np.minimum(nearness * (layers / max(nearness.max(), 1e-9)), layers - 1).astype(np.int32)
+    votes = _box((cut[::2, ::2] == np.arange(layers)[:, None, None]).astype(np.float32), SOFT)
+    return _double(votes.argmax(axis=0).astype(np.int32), height, width)  # without slivers
 
 
 def circles(present: Layers, layers: int, focus: float, radius: float) -> Radii:
@@ -98,21 +103,50 @@ def circles(present: Layers, layers: int, focus: float, radius: float) -> Radii:
     return steps * (radius / np.abs(steps[found]).max())
 
 
-def _hidden(light: Stack, own: Layers, count: int, reach: int) -> Stack:
+def _box(planes: np.ndarray, reach: int) -> np.ndarray:
+    """Average the last two axes over squares of 2 * reach + 1 pixels."""
+    size = (1,) * (planes.ndim - 2) + (2 * reach + 1,) * 2
+    return ndimage.uniform_filter(planes, size, mode="mirror")
+
+
+def _double(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Undo planes[..., ::2, ::2], each pixel four times."""
+    return np.repeat(np.repeat(planes, 2, axis=-2), 2, axis=-1)[..., :height, :width]
+
+
+def _feather(light: np.ndarray, own: Layers, count: int) -> np.ndarray:
+    """Share of every pixel that belongs to each layer: borders soften and slide to the edges of the photo.
+
+    The guided filter of He et al. (2010), its coefficients at half size: near every pixel a layer's share is a
+    linear function of brightness.
+    """
+    guide = np.sqrt(light[1])  # close to display values
+    half = guide[::2, ::2]
+    hard = (own[::2, ::2] == np.arange(count)[:, None, None]).astype(np.float32)
+    mean, square = _box(np.stack([half, half * half]), SOFT)
+    level, product = _box(np.stack([hard, hard * half]), SOFT)
+    slope = (product - level * mean) / (square - mean * mean + EDGE)
+    slope, level = _double(_box(np.stack([slope, level - slope * mean]), SOFT), *guide.shape)
+    shares = slope * guide + level
+    shares[shares < LEAST_SHARE] = 0
+    return shares / shares.sum(axis=0)
+
+
+def _hidden(light: np.ndarray, own: Layers, count: int, reach: int) -> Stack:
     """Continue every layer behind the nearer ones: premultiplied colours and opacity, four channels a layer.
 
     What a pixel hides is guessed from the farther layers near it: the average of their colours, and each as
     opaque as its share of them. So a layer turns up only behind objects that it touches.
     """
-    shown = own == np.arange(count)[:, None, None]
-    stack = np.concatenate([np.broadcast_to(light, (count, 3, *own.shape)), np.ones((count, 1, *own.shape))], axis=1)
-    stack = (stack * shown[:, None]).astype(np.float32)
-    size = (1, 1, 2 * reach + 1, 2 * reach + 1)
-    near = ndimage.uniform_filter(stack[:-1], size, mode="mirror")
-    near += FAINT * stack[:-1].mean(axis=(2, 3), keepdims=True)
-    known = np.cumsum(near[:, 3:], axis=0)  # of this layer and the farther ones
-    covered = own > np.arange(count - 1)[:, None, None]
-    stack[:-1] += np.where(covered[:, None], near / known, 0)
+    shares = _feather(light, own, count)
+    stack = shares[:, None] * np.concatenate([light, np.ones_like(light[:1])])
+    small = stack[:-1, :, ::2, ::2]
+    near = _box(small * small[:, 3:], (reach + 1) // 2)
+    near += FAINT * _box(near, reach + 2 * SOFT)  # as deep as two blurs and a soft border let one see
+    near += FAINT**2 * small.mean(axis=(2, 3), keepdims=True)
+    guess = _double(near / np.cumsum(near[:, 3:], axis=0), *own.shape)
+    covered = np.clip(1 - np.cumsum(shares[:-1], axis=0), 0, 1)[:, None]  # by the nearer layers
+    stack[:-1] += covered * guess
     return stack
 
 
@@ -185,9 +219,7 @@ def defocus_layers(
     return np.ascontiguousarray(to_display(light[:3]).transpose(1, 2, 0))
 
 
-def draw(
-    x: Photo, rng: np.random.Generator, severity: float | None, settings: DDSettings = DEPTH_LAYERS
-) -> list[dict]:
+def draw(x: Photo, rng: np.random.Generator, severity: float | None, settings: DDSettings = DEPTH_LAYERS) -> list[dict]:
     """Draw the steps of one photo out of focus: lens, then slight read-out noise, then a mild JPEG.
 
     Paper: DD expert's data.  Range: severity in [0, 1], or None: every parameter over its span by itself.
