@@ -109,11 +109,11 @@ def test_linear_light():
     np.testing.assert_allclose(y[17:24, 17:24, 0] ** 2.2, polygon(3.0, 6, 0.2)[-7:, -7:], atol=1e-5)
     assert (y.astype(np.float64) ** 2.2).sum() == pytest.approx(3, rel=1e-3)
     # The third of four layers has two thirds of the largest radius.
-    x = np.zeros((97, 97, 3), np.float32)
-    x[60, 48] = 1
+    x = np.zeros((161, 97, 3), np.float32)
+    x[100, 48] = 1  # the middle of the third
     scene = {**SCENE, "objects": 0, "direction": 0.0}
     y = dd.defocus_layers(x, 6.0, 0.0, **scene)
-    np.testing.assert_allclose(y[56:65, 44:53, 0] ** 2.2, disc(4.0), atol=1e-5)
+    np.testing.assert_allclose(y[96:105, 44:53, 0] ** 2.2, disc(4.0), atol=1e-5)
 
 
 def test_equal_layers_are_uniform():
