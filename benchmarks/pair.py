@@ -1,7 +1,7 @@
 """Every notebook is a pair: NN_name.py is the truth, NN_name.ipynb shows the same cells, without outputs.
 
-    python -m benchmarks.pair            write the .ipynb of every notebook anew
-    python -m benchmarks.pair --check    name the pairs that differ, and exit 1
+python -m benchmarks.pair            write the .ipynb of every notebook anew
+python -m benchmarks.pair --check    name the pairs that differ, and exit 1
 """
 
 import argparse

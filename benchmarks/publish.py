@@ -1,6 +1,6 @@
 """Make a finished run the committed one: results/<profile>/.
 
-    python -m benchmarks.publish RUN
+python -m benchmarks.publish RUN
 """
 
 import argparse

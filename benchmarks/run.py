@@ -143,9 +143,7 @@ def _one(path: Path, given: dict[str, Any], run_dir: Path, root: Path) -> None:
     record.write_run(run_dir, notebooks={path.stem: {"status": "failed", "seconds": None}})
     try:
         kernel = {"kernel_name": "python3", "language": "python", "start_timeout": 300}
-        executed = papermill.execute_notebook(
-            pair.read(path), partial, given, progress_bar=False, cwd=root, **kernel
-        )
+        executed = papermill.execute_notebook(pair.read(path), partial, given, progress_bar=False, cwd=root, **kernel)
         status = "ok"
     except PapermillExecutionError as error:
         message = f"{path.stem}, cell {error.cell_index}: {error.ename}: {error.evalue}"

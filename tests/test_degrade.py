@@ -2,16 +2,14 @@
 
 import dataclasses
 import io
-import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
-from unires.degrade import SETTINGS, Recipe, Settings, codec, degrade, kernels, noise, replay
+from unires.degrade import SETTINGS, Recipe, Settings, codec, degrade, noise, replay
 from unires.degrade.mixture import RANK
 
 TASKS = ["SR", "MD", "DD", "DN", "SR+MD", "DD+MD", "DD+MD+SR+DN"]
@@ -21,31 +19,20 @@ def photo(height=96, width=96, top=80, left=180):
     return astronaut()[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
 
 
-def test_convolve_matches_scipy():
-    x = photo(48, 65)
-    kernel = np.random.default_rng(0).random((31, 31))  # asymmetric: tells convolution from correlation
-    kernel /= kernel.sum()
-    expected = np.stack([ndimage.convolve(x[..., c], kernel, mode="mirror") for c in range(3)], axis=-1)
-    np.testing.assert_allclose(kernels.convolve(x, kernel), expected, atol=2e-6)
-
-
-def test_linear_light():
-    x = np.linspace(0, 1, 256, dtype=np.float32)
-    np.testing.assert_allclose(codec.to_linear(x), x.astype(np.float64) ** 2.2, atol=1e-6)
-    np.testing.assert_allclose(codec.to_display(codec.to_linear(x)), x, atol=1e-6)
-    # A stripe of white on black averages to half the light, so brighter than half the display value.
-    stripes = np.zeros((48, 48, 3), np.float32)
-    stripes[:, ::2] = 1
-    blurred = kernels.blur_light(stripes, np.array([[0, 0, 0], [0.25, 0.5, 0.25], [0, 0, 0]]))
-    np.testing.assert_allclose(blurred, 0.5 ** (1 / 2.2), atol=1e-5)
-
-
 def test_noise_is_poisson():
     # The third central moment of a * Poisson(u / a) is a^2 u; Gaussian noise of equal variance has none.
     a, u = 0.02, 0.1
     flat = np.full((500, 500, 3), u, np.float32)
     added = noise.poisson_gaussian(flat, a, 1e-4, 0).astype(np.float64) - u
     assert (added**3).mean() == pytest.approx(a**2 * u, rel=0.05)
+
+
+def test_sensor_noise():
+    # On mid grey, to first order: sigma_display = sigma_light / (d light / d display).
+    grey, a, b = np.full((300, 300, 3), 0.5, np.float32), 2e-4, 1e-5
+    sigma = np.sqrt(a * 0.5**2.2 + b) / (2.2 * 0.5**1.2)
+    noisy = noise.sensor_noise(grey, a, b, 0)
+    assert noisy.std() == pytest.approx(sigma, rel=0.03) and abs(noisy.mean() - 0.5) < 0.002
 
 
 def test_jpeg_is_pillows():
@@ -123,7 +110,7 @@ def test_the_order_of_names_does_not_matter():
 
 def test_settings_are_used():
     assert SETTINGS["stablesr"] == Settings() != SETTINGS["real-esrgan"]
-    quiet = dataclasses.replace(Settings(), DN=dataclasses.replace(Settings().DN, jpeg=(11.0, 11.0)))
+    quiet = dataclasses.replace(Settings(), DN=dataclasses.replace(Settings().DN, quality=(11.0, 11.0)))
     steps = degrade("DN", photo(), np.random.default_rng(0), None, quiet)[1].steps
     assert [s["quality"] for s in steps if s["op"] == "jpeg"] == [11]
 

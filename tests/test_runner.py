@@ -160,9 +160,9 @@ def test_a_wrong_command_is_refused_before_anything_starts(tmp_path, capsys, wor
     ("change", "said"),
     [
         (('tags=["parameters"]', ""), "needs exactly one cell tagged parameters, and has 0"),
-        (('# %%\n', '# %% tags=["parameters"]\n'), "has 2"),
-        (('seed = -1\n', "sed = -1\n"), "has no parameter 'seed'"),
-        (('steps = 3\n', "steps = = 3\n"), "cannot be read"),
+        (("# %%\n", '# %% tags=["parameters"]\n'), "has 2"),
+        (("seed = -1\n", "sed = -1\n"), "has no parameter 'seed'"),
+        (("steps = 3\n", "steps = = 3\n"), "cannot be read"),
         (("[markdown]", ""), "is it a percent file?"),
     ],
 )

@@ -360,3 +360,13 @@ def test_severity_is_monotone(pipeline, name):
         pairs = [(x, apply(x, pipeline(x, r, severity, SETTINGS[name]))) for x, r in zip(crops, rngs, strict=True)]
         psnr.append(np.mean([-10 * np.log10(np.square(x - y).mean()) for x, y in pairs]))
     assert (np.diff(psnr) < -0.5).all(), psnr
+
+
+def test_resize():
+    x = astronaut()[80:128, 180:244].astype(np.float32) / np.float32(255)
+    blocks = x.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(sr.resize(x, 24, 32, "area"), blocks, atol=1e-6)
+    for kind in sr.FILTERS:
+        y = sr.resize(x, 17, 23, kind)
+        assert y.shape == (17, 23, 3) and y.dtype == np.float32
+        np.testing.assert_allclose(y.mean((0, 1)), x.mean((0, 1)), atol=0.01)

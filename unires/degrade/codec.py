@@ -16,7 +16,7 @@ def to_linear(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Turn display values into linear light, where blur and photon noise happen.
 
     Paper: our choice, a plain gamma of 2.2.  Range: [0, 1] to [0, 1].
-    Test:  test_degrade.py::test_linear_light
+    Test:  test_kernels.py::test_linear_light
     """
     return np.clip(x, 0, 1) ** np.float32(GAMMA)
 
@@ -25,7 +25,7 @@ def to_display(u: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Turn linear light back into display values; light outside [0, 1] saturates.
 
     Paper: our choice, the inverse of `to_linear`.  Range: any to [0, 1].
-    Test:  test_degrade.py::test_linear_light
+    Test:  test_kernels.py::test_linear_light
     """
     return np.clip(u, 0, 1) ** np.float32(1 / GAMMA)
 
@@ -57,12 +57,3 @@ def jpeg(x: Photo, quality: int) -> Photo:
     file = io.BytesIO()
     Image.fromarray(to_bytes(x)).save(file, "JPEG", quality=quality, subsampling=SUBSAMPLING)
     return np.asarray(Image.open(file), np.float32) / np.float32(255)
-
-
-def draw_jpeg(rng: np.random.Generator, severity: float, worst: int) -> dict:
-    """Draw a JPEG step: quality 95 at severity 0, down to `worst` at severity 1.
-
-    Paper: our choice; Real-ESRGAN draws 30 to 95 uniformly.
-    Test:  test_degrade.py::test_severity_is_monotone
-    """
-    return {"op": "jpeg", "quality": round(95 - (95 - worst) * severity * rng.uniform(0.5, 1))}

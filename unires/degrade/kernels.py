@@ -18,7 +18,7 @@ def gaussian(sigma: Sequence[float], angle: float = 0.0) -> Kernel:
 
     Paper: the iso- and anisotropic kinds of Real-ESRGAN.
     Range: sigma in pixels, angle in radians from the column axis to the row axis; cut at 4 sigma.
-    Test:  test_degrade.py::test_gaussian_matches_scipy, test_degrade.py::test_gaussian_covariance
+    Test:  test_kernels.py::test_gaussian_matches_scipy, test_kernels.py::test_gaussian_covariance
     """
     radius = int(4 * max(sigma) + 0.5)
     row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -32,7 +32,7 @@ def disc_coverage(radius: float, samples: int = 32) -> Kernel:
     """Share of each pixel's area that a disc covers, counted on samples x samples points a pixel.
 
     Paper: our choice, the geometric image of a point out of focus.  Range: [0, 1]; sums to pi radius^2.
-    Test:  test_degrade.py::test_disc_area
+    Test:  test_kernels.py::test_disc_area
     """
     half = int(np.ceil(radius - 0.5))  # outermost pixel that the disc touches
     edge = (np.arange((2 * half + 1) * samples) + 0.5) / samples - half - 0.5
@@ -44,7 +44,7 @@ def disc(radius: float) -> Kernel:
     """Defocus kernel: a uniform disc with anti-aliased edge. A radius of 0.5 or less blurs nothing.
 
     Paper: our choice, a stand-in for the real defocus of DPDD.  Range: radius in pixels.
-    Test:  test_degrade.py::test_disc_area
+    Test:  test_kernels.py::test_disc_area
     """
     coverage = disc_coverage(radius)
     return coverage / coverage.sum()
@@ -56,7 +56,7 @@ def rasterise(path: Path) -> Kernel:
     Bilinear shares keep the centroid, so centring the path centres the kernel exactly.
 
     Paper: the sub-pixel rasterising of Boracchi and Foi.  Range: path in pixels, of any origin.
-    Test:  test_degrade.py::test_shake_kernel, test_degrade.py::test_rasterise_shares
+    Test:  test_motion.py::test_shake_kernel, test_kernels.py::test_rasterise_shares
     """
     path = path - path.mean(axis=0)
     half = int(np.ceil(np.abs(path).max())) + 1
@@ -76,7 +76,7 @@ def convolve(x: Photo, kernel: Kernel) -> Photo:
     """Convolve each channel with the kernel; the border is continued by reflection.
 
     Paper: our choice of border.
-    Test:  test_degrade.py::test_convolve_matches_scipy
+    Test:  test_kernels.py::test_convolve_matches_scipy
     """
     height, width, _ = x.shape
     half = len(kernel) // 2
@@ -94,6 +94,6 @@ def blur_light(x: Photo, kernel: Kernel) -> Photo:
     """Blur a photo as a lens does, in linear light: highlights spread more than their display values say.
 
     Paper: the linear-light blur of the OID-Motion data.  Range: [0, 1].
-    Test:  test_degrade.py::test_linear_light
+    Test:  test_kernels.py::test_linear_light
     """
     return to_display(convolve(to_linear(x), kernel))

@@ -9,14 +9,12 @@ from unires.shapes import Photo
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def poisson_gaussian(
-    u: Float[np.ndarray, "*pixels"], a: float, b: float, seed: int
-) -> Float[np.ndarray, "*pixels"]:
+def poisson_gaussian(u: Float[np.ndarray, "*pixels"], a: float, b: float, seed: int) -> Float[np.ndarray, "*pixels"]:
     """Add noise of variance a * u + b, unclipped.
 
     Paper: the standard raw-sensor model (Foi et al. 2008), our stand-in for SIDD.
     Range: u >= 0 in linear light; a is the light of one photo-electron, b the variance of read-out.
-    Test:  test_degrade.py::test_noise_variance, test_degrade.py::test_noise_is_poisson
+    Test:  test_raw.py::test_raw_noise_variance, test_degrade.py::test_noise_is_poisson
     """
     rng = np.random.default_rng(seed)
     photons = a * rng.poisson(u / a) if a > 0 else u
@@ -28,7 +26,7 @@ def sensor_noise(x: Photo, a: float, b: float, seed: int) -> Photo:
     """Add Poisson-Gaussian noise to a photo in linear light, saturating at black and white.
 
     Paper: our stand-in for SIDD.  Range: [0, 1].
-    Test:  test_degrade.py::test_noise_on_mid_grey
+    Test:  test_degrade.py::test_sensor_noise
     """
     return to_display(poisson_gaussian(to_linear(x), a, b, seed))
 

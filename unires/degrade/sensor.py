@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from unires.degrade.draws import Span, between, draw_seed, log_between
 from unires.degrade.noise import poisson_gaussian
@@ -38,21 +39,21 @@ def raw_noise(x: Photo, shot: float, read: float, seed: int, red: float, blue: f
     """Add sensor noise to a photo where it arises, before white balance, demosaicing and colour.
 
     Only the noise is demosaiced, not the photo: SIDD's clean photo went through the same demosaicing as its
-    noisy one, so the pair differs by noise alone. Red and blue are read at every pixel and then thrown away
-    by the mosaic, which draws the same noise.
+    noisy one, so the pair differs by noise alone.
     Paper: our stand-in for SIDD, after Brooks et al. 2019.  Range: [0, 1]; shot and read as variances.
     Test:  test_raw.py::test_flat_stays_flat, test_raw.py::test_noise_is_correlated_by_demosaicing
     """
     camera = Camera(red, blue, matrix)
     linear = unprocess(x, camera)
-    noise = expose(linear, shot, read, seed) - linear
     thin = [(0, int(size == 1)) for size in x.shape[:2]]  # one row alone has no blue, one column no red or blue
-    noise = mosaic(np.pad(noise * camera.gains, [*thin, (0, 0)], mode="edge"))
-    noise = demosaic(noise)[: x.shape[0], : x.shape[1]] / camera.gains
+    plane = mosaic(np.pad(linear, [*thin, (0, 0)], mode="edge"))
+    gains = mosaic(np.broadcast_to(camera.gains, (*plane.shape, 3)))
+    noise = demosaic((expose(plane, shot, read, seed) - plane) * gains)
+    noise = noise[: x.shape[0], : x.shape[1]] / camera.gains
     return process(linear + noise, camera)
 
 
-def expose(linear: Photo, shot: float, read: float, seed: int) -> Photo:
+def expose(linear: Float[np.ndarray, "*pixels"], shot: float, read: float, seed: int) -> Float[np.ndarray, "*pixels"]:
     """Read a sensor's light out, with noise; it saturates at 1, and black lies above the lowest number.
 
     Paper: the raw-sensor model of Foi et al. 2008.  Range: at most 1; negative light counts as none.

@@ -130,7 +130,7 @@ def resize(x: Photo, height: int, width: int, kind: str) -> Resized:
     """Resize a photo in float precision; the overshoot of bicubic is clipped.
 
     Paper: the resize modes of Real-ESRGAN.  Range: kind is a key of FILTERS; [0, 1] to [0, 1].
-    Test:  test_degrade.py::test_resize, test_super_resolution.py::test_resize_clips
+    Test:  test_super_resolution.py::test_resize, test_super_resolution.py::test_resize_clips
     """
     if x.shape[:2] == (height, width):
         return np.asarray(x, np.float32)
