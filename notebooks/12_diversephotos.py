@@ -59,8 +59,8 @@ manifest.groupby("source").head(2)
 # - **KonIQ-10k** (here `KONIQ`): photos from a large public collection, all of 1024 x 768 pixels;
 # - **LIVE in the Wild** (here `LIVE`): photos of mobile devices, 500 x 500 pixels.
 #
-# Each photo has one **dominating degradation**: the flaw that a person looking at it would name first. It is not the
-# only one. The four names match the four tasks that the model is trained on: low resolution (SR), motion blur (MD),
+# Each photo has one **dominating degradation**: the flaw that its choosers found to weigh most. It is not the only
+# one. The four names match the four tasks that the model is trained on: low resolution (SR), motion blur (MD),
 # defocus blur (DD), noise (DN). The paper's Table 7 says how many photos of which kind came from where. We have the
 # list, so we need not believe the table; we can count:
 
@@ -81,8 +81,8 @@ counted
 # %%
 cells = counted.loc[counted.index != "sum", kinds].rename(columns=lambda kind: kind.replace("_", "\n"))
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
-sns.heatmap(cells, annot=True, fmt="d", cmap="Blues", vmin=0, cbar_kws={"label": "photos"}, ax=left)
-left.set(title="Table 7", xlabel="dominating degradation", ylabel="source")
+sns.heatmap(cells, annot=True, fmt="d", cmap="Blues", vmin=0, cbar=False, ax=left)
+left.set(title="Table 7 (photos)", xlabel="dominating degradation", ylabel="source")
 left.tick_params(axis="y", rotation=0)
 cells.T.plot.bar(stacked=True, ax=right, width=0.7, color=sns.color_palette("deep", 3), rot=0)
 right.set(title="the same, by degradation", xlabel="dominating degradation", ylabel="photos")
@@ -249,8 +249,8 @@ assert "00125" in report.named("unreadable")[0] and "00043" in report.named("too
 # %% [markdown]
 # Every name of the list is in exactly one line of the report. Three kinds of loss are kept apart, because each
 # asks for another remedy: what is in **no public index** nobody can have; what is **missing on disk** is to be
-# downloaded; what is **unreadable** is to be downloaded *again*. With the real data sets, the first kind alone
-# remains, and the command ends well. With anything else lost it still writes what there is, but says so: in its
+# downloaded; what is **unreadable** is to be downloaded *again*. With the complete data sets, the first
+# kind alone should remain, and the command ends well. With anything else lost it still writes what there is, but says so: in its
 # exit status, in the report, and in the description that the data set carries with it.
 #
 # A half photo deserves a second look. Many programs read a file that was cut short without a word and fill the rest
@@ -279,7 +279,7 @@ assert kept["KONIQ"] == 3 * 512 * 512
 miniature.cleanup()
 
 # %% [markdown]
-# A third of each KonIQ photo, all of a LIVE photo, and of a phone's many megapixels a very small part. A photo can
+# A third of each KonIQ photo, all of a LIVE photo, and of a large phone photo only a small part. A photo can
 # be in the test set for a blur that lies outside the crop. And "x4" is no photo taken with a smaller camera: it is
 # a small window of the same one, with the same pixels and flaws.
 #

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import diversephotos
 from benchmarks.diversephotos import Refused, TooSmall, crop, fetch, find, gather, main
 from benchmarks.diversephotos_report import MANIFEST, read_manifest
 
@@ -317,5 +316,7 @@ def test_offline_says_so(tmp_path, monkeypatch, capsys):
     assert "give their folder" in said
 
 
-def test_every_layout_has_its_sizes():
-    assert diversephotos.LAYOUT.keys() == diversephotos.LEAST.keys() == SIZES.keys()
+def test_a_photo_that_no_index_knows_is_taken_where_it_lies(tmp_path, files):
+    ((entry, _),), report = gather({"KONIQ": some(tmp_path, id2950983139=files["KONIQ"])})
+    assert (entry.image_id, entry.status) == ("2950983139", "absent")
+    assert report.named("found") == ["KONIQ 2950983139"] and len(report.named("absent")) == 2
