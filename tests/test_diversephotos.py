@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -264,9 +265,19 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, files, monkeypatch):
     for place in (out, out.with_name("other")):
         with pytest.raises(KeyboardInterrupt):
             main([str(place), "--koniq", str(folder), "--scale", "4"])
+    monkeypatch.undo()
+    replace = os.replace
+
+    def stop_between(here, there):  # the old one is set aside, the new one not yet in its place
+        if Path(here).name.endswith(".new"):
+            raise KeyboardInterrupt
+        replace(here, there)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stop_between)
+        main([str(out), "--koniq", str(folder), "--scale", "4"])
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert (out / "report.json").read_bytes() == before
-    monkeypatch.undo()
     assert main([str(out), "--koniq", str(folder), "--scale", "4"]) == 1  # an earlier build is replaced
     assert json.loads((out / "report.json").read_text())["scale"] == 4
     assert [path.name for path in out.parent.iterdir()] == ["out"]
