@@ -147,7 +147,7 @@ DEMO = Config(
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
     train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
-    train=TrainConfig(stages=(Stage(64, 16, 3_300), Stage(128, 4, 800)), learning_rate=8e-4, draws=2),
+    train=TrainConfig(stages=(Stage(64, 16, 2_700), Stage(128, 4, 1_500)), learning_rate=8e-4, draws=2),
     sample=SampleConfig(steps=3, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
     checkpoint="demo",
