@@ -21,7 +21,7 @@ def files(deb: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     """Files of a package with their bytes, in the package's order; those that it does not hold are left out.
 
     Raises: PhotoError if it is no package, is cut short or damaged, or needs a dpkg-deb that is not here.
-    Test: test_training_photos.py::test_packages_are_read, test_a_damaged_package_is_named
+    Test: test_training_photos.py::test_packages_are_read, test_zstd_is_left_to_dpkg, test_a_damaged_package_is_named
     """
     left = set(wanted)
     try:

@@ -204,6 +204,22 @@ def test_packages_are_read(tmp_path, pack):
     assert dict(files(path, {"usr/c", "usr/d"})) == {"usr/c": b"sea"}
 
 
+def test_zstd_is_left_to_dpkg(tmp_path, monkeypatch):
+    path = tmp_path / "a_1_all.deb"
+    path.write_bytes(ar(data_tar_zst=b"packed"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PhotoError, match="a_1_all.deb: packed with zstd, which needs the program dpkg-deb"):
+        list(files(path, {"usr/b"}))
+    (tmp_path / "plain.tar").write_bytes(tar({"usr/b": b"bee"}, ""))
+    dpkg = tmp_path / "dpkg-deb"
+    dpkg.write_text(f'#!/bin/sh\n[ "$1 $2" = "--fsys-tarfile {path}" ] && exec /bin/cat {tmp_path}/plain.tar\n')
+    dpkg.chmod(0o755)
+    assert list(files(path, {"usr/b"})) == [("usr/b", b"bee")]
+    dpkg.write_text("#!/bin/sh\necho odd archive >&2\nexit 2\n")
+    with pytest.raises(PhotoError, match="a_1_all.deb: odd archive"):
+        list(files(path, {"usr/b"}))
+
+
 def test_a_damaged_package_is_named(tmp_path):
     whole = deb(tmp_path / "a_1_all.deb", {"usr/b": np.random.default_rng(0).bytes(5000)}).read_bytes()
     for name, data in (("cut", whole[:-900]), ("head", whole[:100]), ("empty", b""), ("other", photo(8, 8))):
