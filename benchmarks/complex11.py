@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,19 @@ from tqdm import tqdm
 from unires.data import evaluation_crops, held_out_paths, sha256
 from unires.degrade import Recipe, degrade, replay
 from unires.degrade.codec import to_bytes
+from unires.metrics import METRICS, measure
 from unires.models.store import write_beside
 from unires.photo import PhotoError, read_photo, write_photo
+from unires.record import Row, row
 from unires.shapes import Photo
 
+NAME = "complex11"  # of the set, in rows
 MANIFEST = Path(__file__).with_name("complex11.jsonl")
 MIXTURES = tuple("+".join(m) for n in (2, 3, 4) for m in combinations(("DD", "MD", "SR", "DN"), n))
 SEVERITIES = {"mild": 0.25, "heavy": 0.75}
 CROPS = {256: (8, 4), 384: (6, 2)}  # pixels: the most textured crops, and how many of them a mixture takes in turn
 SEED = 11
+METRICS_SHOWN = ("psnr", "lpips")
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,34 @@ def build(lines: list[dict]) -> Iterator[Pair]:
         if fingerprint(y) != line["lq_sha256"]:
             raise PhotoError(f"Complex11 {line['id']}: the rebuilt photo differs from the recorded one")
         yield Pair(line["id"], line["mixture"], line["severity"], size, x, y, recipe)
+
+
+def measure_pair(pair: Pair, method: str, photo: Photo, **cost) -> list[Row]:
+    """One row a metric; mixture, severity and size stand in the row.
+
+    Test: test_complex11.py::test_rows_and_table
+    """
+    about = {"mixture": pair.mixture, "severity": pair.severity, "size": pair.size}
+    return [
+        row(NAME, pair.id, method, name, measure(name, photo, pair.x), variant=METRICS[name].variant, **about, **cost)
+        for name in METRICS_SHOWN
+    ]
+
+
+def by_mixture(rows: list[Row]):
+    """Means over the pairs of a mixture: (method, mixture) x (metric, size, severity), mild before heavy.
+
+    Test: test_complex11.py::test_rows_and_table
+    """
+    import pandas as pd
+
+    table = pd.DataFrame([r for r in rows if r["set"] == NAME and r["status"] == "ok"])
+    table = table.pivot_table(
+        index=["method", "mixture"], columns=["metric", "size", "severity"], values="value", sort=False
+    )
+    order = [(m, s, v) for m in METRICS_SHOWN for s in CROPS for v in SEVERITIES]
+    mixtures = [key for method in dict.fromkeys(table.index.get_level_values(0)) for key in product([method], MIXTURES)]
+    return table.reindex(index=[k for k in mixtures if k in table.index], columns=[c for c in order if c in table])
 
 
 def main(argv: list[str] | None = None) -> int:

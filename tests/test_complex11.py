@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from benchmarks import complex11
@@ -33,6 +34,17 @@ def test_rebuilt_twice_it_is_the_same_to_the_byte():
     for pair, line in zip(complex11.build(lines), lines, strict=True):
         assert pair.x.shape == pair.y.shape == (line["crop"][2],) * 2 + (3,)
         assert complex11.fingerprint(pair.y) == line["lq_sha256"] != complex11.fingerprint(pair.x)
+
+
+def test_rows_and_table():
+    pairs = list(complex11.build([line for line in LINES if line["crop"][2] == 256][:8]))  # DD+MD, mild and heavy
+    rows = [row for pair in pairs for row in complex11.measure_pair(pair, "LQ", pair.y)]
+    table = complex11.by_mixture(rows)
+    assert list(table.index) == [("LQ", "DD+MD")]
+    for severity in complex11.SEVERITIES:
+        psnr = [-10 * np.log10(np.square(p.x - p.y).mean()) for p in pairs if p.severity == severity]
+        assert table.loc[("LQ", "DD+MD"), ("psnr", 256, severity)] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert table["lpips", 256, "mild"].item() < table["lpips", 256, "heavy"].item()
 
 
 def test_a_changed_number_is_noticed():

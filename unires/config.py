@@ -115,6 +115,7 @@ class EvaluationConfig:
     crops: int  # a test set
     sets: tuple[str, ...]
     lesson_steps: int  # of the short live training in notebook 30
+    complex11: int  # pairs of the benchmark Complex11, spread evenly over it
     seed: int = 2025
 
 
@@ -149,7 +150,7 @@ DEMO = Config(
     train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
     train=TrainConfig(stages=(Stage(64, 16, 2_700), Stage(128, 4, 1_500)), learning_rate=8e-4, draws=2),
     sample=SampleConfig(steps=3, spacing="trailing", tile=320, overlap=64),
-    evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60),
+    evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60, complex11=132),
     checkpoint="demo",
 )
 
@@ -162,7 +163,7 @@ SMOKE = replace(
     train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),
     train=TrainConfig(stages=(Stage(32, 4, 8), Stage(64, 2, 4)), learning_rate=1e-3, warmup=2, save_every=4),
     sample=SampleConfig(steps=2, spacing="trailing", tile=64, overlap=16),
-    evaluation=EvaluationConfig(crop=64, crops=2, sets=("SR", "complex"), lesson_steps=4),
+    evaluation=EvaluationConfig(crop=64, crops=2, sets=("SR", "complex"), lesson_steps=4, complex11=2),
     checkpoint=None,
 )
 
@@ -188,7 +189,7 @@ PAPER = Config(
     train_vae=TrainConfig(stages=(), learning_rate=0.0),  # the autoencoder comes with the public model
     train=TrainConfig(stages=(Stage(512, 256, 200_000),), learning_rate=8e-5, ema=0.9999, decay=False),
     sample=SampleConfig(steps=50, spacing="leading", tile=512, overlap=64),
-    evaluation=EvaluationConfig(crop=512, crops=160, sets=("DiversePhotos-x1",), lesson_steps=0),
+    evaluation=EvaluationConfig(crop=512, crops=160, sets=("DiversePhotos-x1",), lesson_steps=0, complex11=132),
     checkpoint="paper",
 )
 
