@@ -18,8 +18,8 @@ NOTEBOOKS = pair.find()
 MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
-ORDER = ["shapes", "config", "record", "schedule", "tasks", "photo", "degrade", "models", "data", "sources", "stream", "loss"]
-ORDER += ["train", "compose", "sample", "search", "colour", "niqe", "metrics", "restore"]
+ORDER = ["shapes", "config", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
+ORDER += ["sources", "stream", "loss", "train", "compose", "sample", "search", "colour", "niqe", "metrics", "restore"]
 ORDER += ["__init__", "__main__"]
 
 # Not needed to restore a photo: imported where used, never by `import unires`.
