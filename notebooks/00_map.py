@@ -108,6 +108,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # |---|---|---|
 # | `00_map` | What is UniRes and where is everything? | <1, <1 |
 # | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, 2 |
+# | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
 # | `20_latents` | What is a latent, and what does it cost to work there? | <1, 1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 4 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 8 |
@@ -143,15 +144,18 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Eq. 4: the grid of weights, 1512 vectors | `unires/search.py::grid` | `60_search_weights` | `test_equations.py::test_the_grid_has_1512_and_252_vectors` |
 # | Eq. 3: the best weights of one photo, over the grid or over a few frequent vectors (Table 5) | `unires/search.py::best_of` | `60_search_weights` | `test_equations.py::test_best_of_finds_the_known_optimum` |
 # | After sampling: AdaIN gives back the colours of the LQ photo | `unires/colour.py::adain` | `40_one_expert` | `test_colour.py::test_adain_matches_mean_and_deviation` |
-# | SR's flaw: a softened, shrunken, compressed photo | `unires/degrade/super_resolution.py::draw` | `10_photos_and_flaws` | `test_degrade.py::test_severity_is_monotone` |
-# | MD's flaw: camera shake | `unires/degrade/motion.py::trajectory`, `unires/degrade/kernels.py::rasterise` | `10_photos_and_flaws` | `test_degrade.py::test_trajectory`, `test_degrade.py::test_shake_kernel` |
-# | DD's flaw: a lens out of focus | `unires/degrade/kernels.py::disc` | `10_photos_and_flaws` | `test_degrade.py::test_disc_area` |
-# | DN's flaw: few photons and a noisy read-out | `unires/degrade/noise.py::poisson_gaussian` | `10_photos_and_flaws` | `test_degrade.py::test_noise_variance` |
-# | Complex degradations: several flaws in one photo | `unires/degrade/__init__.py::mix` | `10_photos_and_flaws` | `test_degrade.py::test_mixture_order` |
+# | SR's flaw: Real-ESRGAN's second-order pipeline, two rounds of blur, resize, noise and JPEG | `unires/degrade/super_resolution.py::draw`, `unires/degrade/super_resolution.py::SRSettings` | `10_photos_and_flaws` | `test_super_resolution.py::test_branches`, `test_super_resolution.py::test_settings_are_the_published_ones` |
+# | MD's flaw: camera shake, and objects that move by themselves (OID-Motion, Figure 13) | `unires/degrade/motion.py::trajectory`, `unires/degrade/kernels.py::rasterise`, `unires/degrade/motion.py::shake_objects` | `10_photos_and_flaws` | `test_motion.py::test_trajectory`, `test_kernels.py::test_rasterise_shares`, `test_motion.py::test_one_hand_for_all_is_a_shake` |
+# | DD's flaw: a lens out of focus, near and far apart | `unires/degrade/kernels.py::disc`, `unires/degrade/aperture.py::polygon`, `unires/degrade/defocus.py::defocus_layers` | `10_photos_and_flaws` | `test_kernels.py::test_disc_area`, `test_defocus.py::test_polygon_area`, `test_defocus.py::test_any_size`, `test_defocus.py::test_blurred_object_spreads` |
+# | DN's flaw: few photons and a noisy read-out, on the raw sensor | `unires/degrade/noise.py::poisson_gaussian`, `unires/degrade/raw.py::unprocess`, `unires/degrade/sensor.py::raw_noise` | `10_photos_and_flaws` | `test_raw.py::test_raw_noise_variance`, `test_raw.py::test_process_undoes_unprocess` |
+# | Complex degradations: several flaws in one photo | `unires/degrade/__init__.py::degrade`, `unires/degrade/mixture.py::one_camera` | `10_photos_and_flaws` | `test_degrade.py::test_mixture_order`, `test_degrade.py::test_same_seed_same_bytes` |
+# | DiversePhotos x1 and x4: 160 photos of three data sets (Table 7) | `benchmarks/diversephotos.py::build`, `benchmarks/diversephotos_report.py::read_manifest` | `12_diversephotos` | `test_diversephotos.py::test_157_of_160`, `test_diversephotos.py::test_the_manifest_has_the_counts_of_table_7` |
 # | Tables 2-6: PSNR on RGB | `unires/metrics.py::psnr` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_has_its_closed_form` |
 # | Tables 2-6: SSIM (Eq. 13 of Wang et al.) | `unires/metrics.py::ssim` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_and_ssim_agree_with_scikit_image` |
 # | Tables 2-6: LPIPS (Eq. 1 of Zhang et al.) | `unires/metrics.py::lpips` | `10_photos_and_flaws` | `test_metrics.py::test_lpips_agrees_with_torch` |
 # | A score without reference, NIQE (Eq. 1-3, 7, 10 of Mittal et al.) | `unires/niqe.py::niqe`, `unires/niqe.py::normalise`, `unires/niqe.py::aggd` | `60_search_weights` | `test_metrics.py::test_niqe_agrees_with_pyiqa`, `test_metrics.py::test_aggd_finds_known_parameters` |
+# | **our choice**: a benchmark of complex degradations with references; the paper has none, so nobody can tell invention from repair | `benchmarks/complex11.py::build` | `10_photos_and_flaws` | `test_complex11.py::test_rebuilt_twice_it_is_the_same_to_the_byte` |
+# | **our choice**: objects that move, and depths, are proposed by a segmentation where nobody drew masks | `unires/degrade/segments.py::propose` | `10_photos_and_flaws` | `test_segments.py::test_labels_keep_the_rules` |
 # | **our choice**: NIQE in place of MUSIQ as the searched score $Q$; MUSIQ's weights come with no package, NIQE's prior can be fitted on a laptop and its author's code checked | `unires/niqe.py::fit_prior` | `60_search_weights` | `test_metrics.py::test_prior_is_the_mean_and_covariance_of_sharp_blocks` |
 # | **our choice**: number and spacing of DDIM steps (not in the paper); few, and ending at the noisiest time, because a laptop pays for each | `unires/schedule.py::Schedule.grid`, `unires/config.py::SampleConfig` | `40_one_expert` | `test_schedule.py::test_time_grids` |
 # | **our choice**: the small model guesses $v$ instead of $\epsilon$; it stays informative at every noise level, and with $\sum_k w_k = 1$ Eq. 2 is the same | `unires/schedule.py::split_prediction` | `30_train_experts` | `test_equations.py::test_composing_eps_v_and_x0_agree`, `test_schedule.py::test_v_eps_and_x0_are_one_thing` |
@@ -168,7 +172,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: experts of weight 0 are not asked; exact, and it saves their passes | `unires/compose.py::active` | `50_compose_experts` | `test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit` |
 # | **our choice**: large photos in overlapping tiles that share one noise field; memory stays bounded and no seam shows | `unires/restore.py::starts`, `unires/restore.py::feather` | `40_one_expert` | `test_restore.py::test_tiles_cover_everything`, `test_restore.py::test_tiles_leave_no_seam` |
 # | **our choice**: wavelet colour as an alternative to AdaIN, where colours differ from place to place | `unires/colour.py::wavelet` | `40_one_expert` | `test_colour.py::test_wavelet_removes_a_cast` |
-# | **our choice**: blur and photons in linear light, by a plain gamma of 2.2, because that is where they happen | `unires/degrade/codec.py::to_linear`, `unires/degrade/kernels.py::blur_light` | `10_photos_and_flaws` | `test_degrade.py::test_linear_light` |
+# | **our choice**: blur and photons in linear light, by a plain gamma of 2.2, because that is where they happen | `unires/degrade/codec.py::to_linear`, `unires/degrade/kernels.py::blur_light` | `10_photos_and_flaws` | `test_kernels.py::test_linear_light` |
 # | **our choice**: synthetic flaws on photos that ship in Python packages, in place of DiversePhotos and the training sets, which cannot be shipped | `unires/data.py::evaluation_set`, `unires/data.py::evaluation_crops` | `10_photos_and_flaws` | `test_data.py::test_evaluation_sets_are_reproducible`, `test_data.py::test_evaluation_crops_follow_the_rule` |
 # | **our choice**: a recipe beside every flawed photo that makes it again byte for byte | `unires/degrade/__init__.py::replay` | `10_photos_and_flaws` | `test_degrade.py::test_replay` |
 
