@@ -1,8 +1,11 @@
 """Sources and streams: shares of the tasks, exact resuming, sharing among processes, pairs, and refusals."""
 
+import json
 import shutil
 import sys
+from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +18,13 @@ from unires import data, sources
 from unires.config import Stage
 from unires.data import held_out_paths
 from unires.photo import PhotoError, read_photo, write_photo
-from unires.sources import LAYOUTS, Source, decode, fetch, open_source
+from unires.sources import Source, decode, fetch, open_source, read_sources
 from unires.stream import plan, stream
 from unires.tasks import TASKS
 
 STAGE = Stage(32, 4, 5)
 PHOTOS = 7
+PATTERNS = {"sharp": "**/sharp/*", "flawed": "**/blur/*"}
 
 
 def noisy(h, w, seed=0):
@@ -71,7 +75,7 @@ def parquet(folder, tmp_path_factory):
 
 
 def mixed(folder, pairs, streaming=False):
-    paired = [Source("MD", str(pairs), "pairs", streaming=streaming)]
+    paired = [Source("MD", str(pairs), "pairs", **PATTERNS, streaming=streaming)]
     return [Source(task, str(folder), streaming=streaming) for task in ("SR", "DD", "DN")] + paired
 
 
@@ -150,7 +154,7 @@ def test_processes_share_the_batch(folder, pairs):
 
 def test_streams_of_two_processes_share_the_photos(tmp_path):
     folder = str(grey_pairs(tmp_path))
-    given = [Source(task.name, folder, "pairs", streaming=True) for task in TASKS]
+    given = [Source(task.name, folder, "pairs", **PATTERNS, streaming=True) for task in TASKS]
     stage = Stage(32, 8, 12)
     seen = [greys(stream(given, stage, 0, 0, process, 2), 0) for process in (0, 1)]
     assert min(map(len, seen)) >= 8  # two passes of four photos each
@@ -173,7 +177,7 @@ def test_streaming_gives_the_same_photos(folder, pairs, parquet, tmp_path):
     greyish = str(grey_pairs(tmp_path / "grey"))
     seen = []
     for streaming in (False, True):
-        given = [Source(task.name, greyish, "pairs", streaming=streaming) for task in TASKS]
+        given = [Source(task.name, greyish, "pairs", **PATTERNS, streaming=streaming) for task in TASKS]
         seen.append(set(greys(stream(given, Stage(32, 32, 8), 0), 0)))
     assert seen[0] == seen[1] == set(range(8))
 
@@ -187,7 +191,7 @@ def test_parquet_and_folder_hold_the_same_rows(folder, parquet):
 
 
 def test_pairs_are_cropped_at_the_same_place(pairs):
-    given = [Source(task.name, str(pairs), "pairs") for task in TASKS]
+    given = [Source(task.name, str(pairs), "pairs", **PATTERNS) for task in TASKS]
     sharp = [read_photo(path) for path in sorted(pairs.glob("**/sharp/*.png"))]
     mirrored = set()
     for batch in stream(given, STAGE, 0):
@@ -214,22 +218,6 @@ def test_photos_are_flawed_on_the_fly(folder):
     for x, y in zip(batch["x"], batch["y"], strict=True):
         assert sum(lies_in(photo, crop) for photo in sharp for crop in (x, x[:, ::-1])) == 1
         assert np.abs(y - x).mean() > 0.01
-
-
-def test_layouts_of_the_public_pairs(tmp_path):
-    names = {
-        "GoPro": ("GOPR1/sharp/000001.png", "GOPR1/blur/000001.png"),
-        "DPDD": ("target/1P0A1.png", "source/1P0A1.png"),
-        "SIDD": ("0001_S6/0001_GT_SRGB_010.PNG", "0001_S6/0001_NOISY_SRGB_010.PNG"),
-    }
-    assert names.keys() == LAYOUTS.keys()
-    for name, files in names.items():
-        for file in files:
-            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(held_out_paths()["coffee"].parent / "cell.png", tmp_path / name / file)
-        sharp, flawed = LAYOUTS[name]
-        (row,) = open_source(Source("MD", str(tmp_path / name), "pairs", sharp, flawed))
-        assert (row["sharp"]["path"], row["flawed"]["path"]) == tuple(str(tmp_path / name / file) for file in files)
 
 
 def test_held_out_photos_are_refused(tmp_path, folder, pairs):
@@ -283,10 +271,13 @@ def test_sources_that_cannot_be_used(tmp_path, folder, pairs, parquet, monkeypat
     lone = shutil.copytree(pairs, tmp_path / "lone")
     (lone / "scene1" / "blur" / "000001.png").unlink()
     with pytest.raises(PhotoError, match="lone: 3 sharp photos, but 2 flawed"):
-        open_source(Source("MD", str(lone), "pairs"))
+        open_source(Source("MD", str(lone), "pairs", **PATTERNS))
     write_photo(lone / "scene1" / "blur" / "000001.png", noisy(41, 50))
     with pytest.raises(PhotoError, match="scene1/.*are a pair, but differ in size"):
-        list(stream([Source(task.name, str(lone), "pairs") for task in TASKS], STAGE, 0))
+        list(stream([Source(task.name, str(lone), "pairs", **PATTERNS) for task in TASKS], STAGE, 0))
+    for words, told in (({}, "sharp and flawed"), ({"sharp": "**/sharp/*"}, "pattern flawed")):
+        with pytest.raises(ValueError, match=f"{pairs}: pairs without a .*{told}"):
+            open_source(Source("MD", str(pairs), "pairs", **words))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match="unires\\[paper\\]"):
         open_source(Source("SR", str(folder)))
@@ -297,3 +288,31 @@ def test_a_folder_that_serves_four_tasks_is_opened_once(folder, monkeypatch):
     monkeypatch.setattr("unires.stream.open_source", lambda source: opened.append(source) or real(source))
     next(stream([Source(task.name, str(folder)) for task in TASKS], STAGE, 0))
     assert len(opened) == 1
+
+
+def test_sources_are_read_from_a_file(folder, pairs, tmp_path):
+    path, given = tmp_path / "sources.json", mixed(folder, pairs, streaming=True)
+    path.write_text(json.dumps([asdict(source) for source in given]))
+    assert read_sources(path) == given
+    path.write_text('[{"task": "SR", "path": "x"}]')
+    assert read_sources(path) == [Source("SR", "x")]
+    wrong = {"": "Expecting", "[]": "no source", '[{"task": "SR"}]': "path", '[{"task": "Rain", "path": "x"}]': "Rain"}
+    wrong |= {'[{"task": "SR", "path": "x", "wait": 3}]': "wait", '{"task": "SR"}': "array", "3": "array"}
+    wrong |= {'[{"task": "SR", "path": "x", "weight": "3"}]': "not supported"}
+    for text, told in wrong.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"sources.json.*{told}"):
+            read_sources(path)
+
+
+def test_several_patterns_and_some_parquet_files(folder, parquet, tmp_path):
+    two = Source("SR", str(folder), sharp="0.png|[01].png|5.png")
+    assert [Path(row["image"]["path"]).name for row in open_source(two)] == ["0.png", "1.png", "5.png"]
+    shutil.copy(parquet, tmp_path / "train-0.parquet")
+    shutil.copy(parquet, tmp_path / "train-1.parquet")
+    shutil.copy(parquet, tmp_path / "test-0.parquet")
+    for streaming in (False, True):
+        rows = list(open_source(Source("SR", str(tmp_path / "train*.parquet"), streaming=streaming)))
+        assert len(rows) == 2 * (PHOTOS + 1)
+    with pytest.raises(PhotoError, match="vain"):
+        open_source(Source("SR", str(tmp_path / "vain*.parquet")))
