@@ -17,6 +17,7 @@ import datasets
 from unires import data, sources
 from unires.config import Stage
 from unires.data import held_out_paths
+from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.sources import Source, decode, fetch, open_source, read_sources
 from unires.stream import plan, stream
@@ -220,6 +221,21 @@ def test_photos_are_flawed_on_the_fly(folder):
         assert np.abs(y - x).mean() > 0.01
 
 
+def test_settings_of_the_flaws(folder, pairs):
+    """Those of Real-ESRGAN change low resolution alone; pairs are as they are."""
+    given, stage = mixed(folder, pairs), Stage(32, 8, 2)
+    usual, named, other = (
+        list(stream(given, stage, 0, **words)) for words in ({}, *({"settings": s} for s in SETTINGS.values()))
+    )
+    assert all(map(same, usual, named))
+    changed, tasks = [], []
+    for one, two in zip(usual, other, strict=True):
+        assert np.array_equal(one["x"], two["x"]) and np.array_equal(one["task"], two["task"])
+        changed += list((one["y"] != two["y"]).any((1, 2, 3)))
+        tasks += [TASKS[task].name for task in one["task"]]
+    assert {"SR", "MD"} <= set(tasks) and changed == [task == "SR" for task in tasks]
+
+
 def test_held_out_photos_are_refused(tmp_path, folder, pairs):
     shutil.copy(held_out_paths()["coffee"], tmp_path / "mine.png")
     with pytest.raises(PhotoError, match="mine.png is the held-out photo coffee"):
@@ -298,7 +314,6 @@ def test_sources_are_read_from_a_file(folder, pairs, tmp_path):
     assert read_sources(path) == [Source("SR", "x")]
     wrong = {"": "Expecting", "[]": "no source", '[{"task": "SR"}]': "path", '[{"task": "Rain", "path": "x"}]': "Rain"}
     wrong |= {'[{"task": "SR", "path": "x", "wait": 3}]': "wait", '{"task": "SR"}': "array", "3": "array"}
-    wrong |= {'[{"task": "SR", "path": "x", "weight": "3"}]': "not supported"}
     for text, told in wrong.items():
         path.write_text(text)
         with pytest.raises(ValueError, match=f"sources.json.*{told}"):

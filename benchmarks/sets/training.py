@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.sets.layout import ImageSet, SetError, files, find, pairs, parquet_files, read_sets
-from benchmarks.sets.report import check
+from benchmarks.sets.report import Report, check
 from unires.sources import Source
 
 
@@ -41,7 +41,7 @@ def training_sources(root: str | Path, names: Iterable[str] | None = None, strea
     return found
 
 
-def _usable(report) -> bool:
+def _usable(report: Report) -> bool:
     return report.found > 0 and report.status != "wrong"
 
 
