@@ -15,12 +15,12 @@ pytest.importorskip("datasets")
 import datasets
 
 from unires import data, sources
-from unires.config import Stage
+from unires.config import Stage, TrainConfig
 from unires.data import held_out_paths
 from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.sources import Source, decode, fetch, open_source, read_sources
-from unires.stream import plan, stream
+from unires.stream import plan, stream, stream_stages
 from unires.tasks import TASKS
 
 STAGE = Stage(32, 4, 5)
@@ -151,6 +151,26 @@ def test_processes_share_the_batch(folder, pairs):
         next(stream(given, STAGE, 0, 0, 0, 3))
     with pytest.raises(ValueError, match="process 2 of 2"):
         next(stream(given, STAGE, 0, 0, 2, 2))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_stages_follow_each_other(folder, pairs, streaming):
+    given = mixed(folder, pairs, streaming)
+    config = TrainConfig((Stage(32, 2, 3), Stage(32, 2, 2), Stage(24, 4, 1)), 1.0)
+    whole = list(stream_stages(given, config, 5))
+    assert [batch["x"].shape[:2] for batch in whole] == [(2, 32)] * 5 + [(4, 24)]
+    assert not any(np.array_equal(a["x"], b["x"]) for a, b in zip(whole[:2], whole[3:5], strict=True))
+    for start in (1, 3, 4, 6):
+        rest = list(stream_stages(given, config, 5, start))
+        assert len(rest) == 6 - start and all(map(same, rest, whole[start:]))
+    other = SETTINGS["real-esrgan"]
+    assert not np.array_equal(next(stream_stages(given, config, 6))["x"], whole[0]["x"])
+    changed = zip(stream_stages(given, config, 5, settings=other), whole, strict=True)
+    assert any(not np.array_equal(a["y"], b["y"]) for a, b in changed)
+    halves = [next(stream_stages(given, config, 5, 5, process, 2)) for process in (0, 1)]
+    assert [len(half["x"]) for half in halves] == [2, 2] and not np.array_equal(halves[0]["x"], halves[1]["x"])
+    if not streaming:
+        assert same({name: np.concatenate([half[name] for half in halves]) for name in whole[5]}, whole[5])
 
 
 def test_streams_of_two_processes_share_the_photos(tmp_path):

@@ -18,7 +18,7 @@ from itertools import count, islice
 import numpy as np
 from jaxtyping import Int
 
-from unires.config import Stage
+from unires.config import Stage, TrainConfig
 from unires.data import MARGIN, Photos, draw_crop
 from unires.degrade import SETTINGS, Settings, degrade
 from unires.photo import PhotoError
@@ -162,3 +162,25 @@ def stream(
             tasks, jobs = queue.pop(0)
             xs, ys = zip(*(job.result() for job in jobs), strict=True)
             yield {"x": np.stack(xs), "y": np.stack(ys), "task": tasks}
+
+
+def stream_stages(
+    sources: Sequence[Source],
+    config: TrainConfig,
+    seed: int,
+    start: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    settings: Settings = SETTINGS["stablesr"],
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's batches of all stages, from step `start` of the whole to the end: `stream`, stage after stage.
+
+    Steps of a stage count from 0, and each stage has a seed of its own.
+    Shapes: as `stream`.
+    Test: test_stream.py::test_stages_follow_each_other
+    """
+    for number, stage in enumerate(config.stages):
+        if start < stage.steps:
+            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            yield from stream(sources, stage, own, start, process, processes, settings=settings)
+        start = max(0, start - stage.steps)
