@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from unires.__main__ import main
-from unires.config import SMOKE, Stage, TrainConfig
+from unires.config import SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.models.ldm import take_apart
@@ -33,7 +33,8 @@ LDM_ALONE = replace(
     SMOKE,
     train_vae=TrainConfig((), 0.0),
     train=replace(SMOKE.train, stages=(Stage(32, 2, 3), Stage(32, 2, 2)), save_every=2),
-    unet=replace(SMOKE.unet, from_lq=False),
+    vae=VAEConfig((4, 4), (4, 4), latent_channels=4, groups=2),
+    unet=UNetConfig((8,), attention=(True,), blocks=1, head_dim=4, groups=2),
 )
 
 
@@ -164,7 +165,7 @@ def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
     with pytest.raises(ValueError, match="profile smoke trains its own autoencoder, which needs photos: .*--photos"):
         train(SMOKE, given, tmp_path)
     with pytest.raises(ValueError, match="profile smoke measures the spread of from_lq, which needs photos"):
-        train(replace(LDM_ALONE, unet=SMOKE.unet), given, tmp_path)
+        train(replace(SMOKE, train_vae=LDM_ALONE.train_vae), given, tmp_path)
     path = tmp_path / "sources.json"
     path.write_text(json.dumps([asdict(source) for source in given]))
     words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]
