@@ -1,6 +1,7 @@
 """Test and training sets: files as published, folders in miniature, one command that says what is missing."""
 
 import csv
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from benchmarks.sets import SetError, blocks, check, load, pairs, read_sets
+from benchmarks.sets import SetError, blocks, check, load, pairs, read_sets, training_sources
 from benchmarks.sets.__main__ import main
+from unires.config import Stage
+from unires.sources import read_sources
+from unires.stream import stream
+from unires.tasks import TASKS
 
 PAPER = Path(__file__).resolve().parents[1] / "benchmarks/paper"
 SETS = read_sets()
@@ -330,3 +335,92 @@ def test_exit_codes(tmp_path, capsys):
     assert main(["oid", *where, "--deep"]) == 1 and side("oid", 0) in capsys.readouterr().out
     assert main(["oid", "real61", *where]) == 2
     assert "real61" in capsys.readouterr().err
+
+
+TRAINING = sorted(SETS.keys() - TESTS)
+
+
+def grey(name: str, number: int, side: str) -> int:
+    """One grey for each image of the training sets."""
+    return 10 + 10 * (3 * TRAINING.index(name) + number) + 5 * (side == "lq")
+
+
+@pytest.fixture
+def training(tmp_path):
+    """Every training set in miniature, large enough for crops; LQ and HQ of a pair differ by 5 grey levels."""
+    for name in TRAINING:
+        for number, pair in enumerate(TREES[name]):
+            for side, file in zip(("lq", "hq"), pair, strict=True):
+                if file:
+                    path = SETS[name].under(tmp_path) / file
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.new("RGB", (72, 68), (grey(name, number, side),) * 3).save(path, quality=100)
+    return tmp_path
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_training_sources_feed_the_stream(training, streaming):
+    found = training_sources(training, streaming=streaming)
+    told = {(s.task, s.kind, s.weight) for s in found}
+    assert told == {
+        ("SR", "photos", 3450.0),
+        ("SR", "photos", 84_991.0),
+        ("MD", "photos", 3.0),  # Open Images: what lies there
+        ("MD", "pairs", 2103.0),
+        ("DD", "pairs", 350.0),
+        ("DN", "pairs", 320.0),
+    }
+    even = [replace(source, weight=1.0) for source in found]
+    seen = set()
+    for batch in stream(even, Stage(32, 16, 8), 0):
+        for x, y, task in zip(batch["x"], batch["y"], batch["task"], strict=True):
+            image = round(float(x[0, 0, 0]) * 255 / 10) - 1
+            name, level = TRAINING[image // 3], round(float(y[0, 0, 0]) * 255)
+            assert SETS[name].task == TASKS[task].name
+            if SETS[name].layouts[0].lq:
+                assert np.ptp(x) == np.ptp(y) == 0 and level == grey(name, image % 3, "lq")
+            seen.add(image)
+    assert len(seen) == 3 * len(TRAINING)
+
+
+def test_training_sources_of_parquet_leave_other_splits_out(training):
+    root = SETS["gopro_train"].under(training)
+    data = [path.read_bytes() for path in pairs(SETS["gopro_train"], root)[0][1:]]
+    table = write_parquet(training / "new/GOPRO_Large/data", {"name": ["a"], "lq": data[:1], "hq": data[1:]})
+    (table / "test-00000-of-00001.parquet").rename(table / "train-0.parquet")
+    (table / "test-0.parquet").write_bytes(b"the test split, never opened")
+    (source,) = training_sources(training / "new", ["gopro_train"])
+    assert (source.path, source.sharp, source.flawed) == (str(table / "train*.parquet"), "hq", "lq")
+    (root / "test-0.parquet").write_bytes(b"beside photos")
+    with pytest.raises(SetError, match="GOPRO_Large: .*move those away"):
+        training_sources(training, ["gopro_train"])
+
+
+def test_training_sets_that_cannot_be_used(training, tmp_path):
+    assert [source.task for source in training_sources(training, ["sidd_train", "df2k", "df2k"])] == ["DN", "SR"]
+    with pytest.raises(SetError, match="real60, rain: no training set; choose from df2k, dpdd_train"):
+        training_sources(training, ["real60", "rain", "oid"])
+    with pytest.raises(SetError) as caught:
+        training_sources(tmp_path / "nothing")
+    for name in TRAINING:
+        assert f"{name}: get it from {SETS[name].source.home} and lay it in" in str(caught.value)
+    (SETS["dpdd_train"].under(training) / TREES["dpdd_train"][1][0]).unlink()
+    with pytest.raises(SetError, match="lacks training sets. dpdd_train: without partner"):
+        training_sources(training)
+    (SETS["sidd_train"].under(training) / TREES["sidd_train"][1][0]).unlink()
+    with pytest.raises(SetError, match="sidd_train has images without partner"):
+        training_sources(training, ["sidd_train"])
+
+
+def test_training_sources_are_printed(training, capsys):
+    path, where = training / "sources.json", ["--root", str(training), "--training"]
+    assert main([*where, "--streaming"]) == 0
+    told = capsys.readouterr()
+    path.write_text(told.out)
+    assert read_sources(path) == training_sources(training, streaming=True)
+    assert len(told.out.splitlines()) == len(json.loads(told.out)) + 2 == 8
+    assert "gopro_train is incomplete: 2100 are not there" in told.err and "oid" not in told.err
+    assert main([*where, "oid"]) == 0 and len(json.loads(capsys.readouterr().out)) == 1
+    assert main(["--root", str(training / "nothing"), "--training"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and "get it from" in told.err

@@ -1,8 +1,11 @@
 """Sources and streams: shares of the tasks, exact resuming, sharing among processes, pairs, and refusals."""
 
+import json
 import shutil
 import sys
+from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +15,17 @@ pytest.importorskip("datasets")
 import datasets
 
 from unires import data, sources
-from unires.config import Stage
+from unires.config import Stage, TrainConfig
 from unires.data import held_out_paths
+from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
-from unires.sources import LAYOUTS, Source, decode, fetch, open_source
-from unires.stream import plan, stream
+from unires.sources import Source, decode, fetch, open_source, read_sources
+from unires.stream import plan, stream, stream_stages
 from unires.tasks import TASKS
 
 STAGE = Stage(32, 4, 5)
 PHOTOS = 7
+PATTERNS = {"sharp": "**/sharp/*", "flawed": "**/blur/*"}
 
 
 def noisy(h, w, seed=0):
@@ -71,7 +76,7 @@ def parquet(folder, tmp_path_factory):
 
 
 def mixed(folder, pairs, streaming=False):
-    paired = [Source("MD", str(pairs), "pairs", streaming=streaming)]
+    paired = [Source("MD", str(pairs), "pairs", **PATTERNS, streaming=streaming)]
     return [Source(task, str(folder), streaming=streaming) for task in ("SR", "DD", "DN")] + paired
 
 
@@ -148,9 +153,29 @@ def test_processes_share_the_batch(folder, pairs):
         next(stream(given, STAGE, 0, 0, 2, 2))
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_stages_follow_each_other(folder, pairs, streaming):
+    given = mixed(folder, pairs, streaming)
+    config = TrainConfig((Stage(32, 2, 3), Stage(32, 2, 2), Stage(24, 4, 1)), 1.0)
+    whole = list(stream_stages(given, config, 5))
+    assert [batch["x"].shape[:2] for batch in whole] == [(2, 32)] * 5 + [(4, 24)]
+    assert not any(np.array_equal(a["x"], b["x"]) for a, b in zip(whole[:2], whole[3:5], strict=True))
+    for start in (1, 3, 4, 6):
+        rest = list(stream_stages(given, config, 5, start))
+        assert len(rest) == 6 - start and all(map(same, rest, whole[start:]))
+    other = SETTINGS["real-esrgan"]
+    assert not np.array_equal(next(stream_stages(given, config, 6))["x"], whole[0]["x"])
+    changed = zip(stream_stages(given, config, 5, settings=other), whole, strict=True)
+    assert any(not np.array_equal(a["y"], b["y"]) for a, b in changed)
+    halves = [next(stream_stages(given, config, 5, 5, process, 2)) for process in (0, 1)]
+    assert [len(half["x"]) for half in halves] == [2, 2] and not np.array_equal(halves[0]["x"], halves[1]["x"])
+    if not streaming:
+        assert same({name: np.concatenate([half[name] for half in halves]) for name in whole[5]}, whole[5])
+
+
 def test_streams_of_two_processes_share_the_photos(tmp_path):
     folder = str(grey_pairs(tmp_path))
-    given = [Source(task.name, folder, "pairs", streaming=True) for task in TASKS]
+    given = [Source(task.name, folder, "pairs", **PATTERNS, streaming=True) for task in TASKS]
     stage = Stage(32, 8, 12)
     seen = [greys(stream(given, stage, 0, 0, process, 2), 0) for process in (0, 1)]
     assert min(map(len, seen)) >= 8  # two passes of four photos each
@@ -173,7 +198,7 @@ def test_streaming_gives_the_same_photos(folder, pairs, parquet, tmp_path):
     greyish = str(grey_pairs(tmp_path / "grey"))
     seen = []
     for streaming in (False, True):
-        given = [Source(task.name, greyish, "pairs", streaming=streaming) for task in TASKS]
+        given = [Source(task.name, greyish, "pairs", **PATTERNS, streaming=streaming) for task in TASKS]
         seen.append(set(greys(stream(given, Stage(32, 32, 8), 0), 0)))
     assert seen[0] == seen[1] == set(range(8))
 
@@ -187,7 +212,7 @@ def test_parquet_and_folder_hold_the_same_rows(folder, parquet):
 
 
 def test_pairs_are_cropped_at_the_same_place(pairs):
-    given = [Source(task.name, str(pairs), "pairs") for task in TASKS]
+    given = [Source(task.name, str(pairs), "pairs", **PATTERNS) for task in TASKS]
     sharp = [read_photo(path) for path in sorted(pairs.glob("**/sharp/*.png"))]
     mirrored = set()
     for batch in stream(given, STAGE, 0):
@@ -216,20 +241,19 @@ def test_photos_are_flawed_on_the_fly(folder):
         assert np.abs(y - x).mean() > 0.01
 
 
-def test_layouts_of_the_public_pairs(tmp_path):
-    names = {
-        "GoPro": ("GOPR1/sharp/000001.png", "GOPR1/blur/000001.png"),
-        "DPDD": ("target/1P0A1.png", "source/1P0A1.png"),
-        "SIDD": ("0001_S6/0001_GT_SRGB_010.PNG", "0001_S6/0001_NOISY_SRGB_010.PNG"),
-    }
-    assert names.keys() == LAYOUTS.keys()
-    for name, files in names.items():
-        for file in files:
-            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(held_out_paths()["coffee"].parent / "cell.png", tmp_path / name / file)
-        sharp, flawed = LAYOUTS[name]
-        (row,) = open_source(Source("MD", str(tmp_path / name), "pairs", sharp, flawed))
-        assert (row["sharp"]["path"], row["flawed"]["path"]) == tuple(str(tmp_path / name / file) for file in files)
+def test_settings_of_the_flaws(folder, pairs):
+    """Those of Real-ESRGAN change low resolution alone; pairs are as they are."""
+    given, stage = mixed(folder, pairs), Stage(32, 8, 2)
+    usual, named, other = (
+        list(stream(given, stage, 0, **words)) for words in ({}, *({"settings": s} for s in SETTINGS.values()))
+    )
+    assert all(map(same, usual, named))
+    changed, tasks = [], []
+    for one, two in zip(usual, other, strict=True):
+        assert np.array_equal(one["x"], two["x"]) and np.array_equal(one["task"], two["task"])
+        changed += list((one["y"] != two["y"]).any((1, 2, 3)))
+        tasks += [TASKS[task].name for task in one["task"]]
+    assert {"SR", "MD"} <= set(tasks) and changed == [task == "SR" for task in tasks]
 
 
 def test_held_out_photos_are_refused(tmp_path, folder, pairs):
@@ -283,10 +307,13 @@ def test_sources_that_cannot_be_used(tmp_path, folder, pairs, parquet, monkeypat
     lone = shutil.copytree(pairs, tmp_path / "lone")
     (lone / "scene1" / "blur" / "000001.png").unlink()
     with pytest.raises(PhotoError, match="lone: 3 sharp photos, but 2 flawed"):
-        open_source(Source("MD", str(lone), "pairs"))
+        open_source(Source("MD", str(lone), "pairs", **PATTERNS))
     write_photo(lone / "scene1" / "blur" / "000001.png", noisy(41, 50))
     with pytest.raises(PhotoError, match="scene1/.*are a pair, but differ in size"):
-        list(stream([Source(task.name, str(lone), "pairs") for task in TASKS], STAGE, 0))
+        list(stream([Source(task.name, str(lone), "pairs", **PATTERNS) for task in TASKS], STAGE, 0))
+    for words, told in (({}, "sharp and flawed"), ({"sharp": "**/sharp/*"}, "pattern flawed")):
+        with pytest.raises(ValueError, match=f"{pairs}: pairs without a .*{told}"):
+            open_source(Source("MD", str(pairs), "pairs", **words))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match="unires\\[paper\\]"):
         open_source(Source("SR", str(folder)))
@@ -297,3 +324,30 @@ def test_a_folder_that_serves_four_tasks_is_opened_once(folder, monkeypatch):
     monkeypatch.setattr("unires.stream.open_source", lambda source: opened.append(source) or real(source))
     next(stream([Source(task.name, str(folder)) for task in TASKS], STAGE, 0))
     assert len(opened) == 1
+
+
+def test_sources_are_read_from_a_file(folder, pairs, tmp_path):
+    path, given = tmp_path / "sources.json", mixed(folder, pairs, streaming=True)
+    path.write_text(json.dumps([asdict(source) for source in given]))
+    assert read_sources(path) == given
+    path.write_text('[{"task": "SR", "path": "x"}]')
+    assert read_sources(path) == [Source("SR", "x")]
+    wrong = {"": "Expecting", "[]": "no source", '[{"task": "SR"}]': "path", '[{"task": "Rain", "path": "x"}]': "Rain"}
+    wrong |= {'[{"task": "SR", "path": "x", "wait": 3}]': "wait", '{"task": "SR"}': "array", "3": "array"}
+    for text, told in wrong.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"sources.json.*{told}"):
+            read_sources(path)
+
+
+def test_several_patterns_and_some_parquet_files(folder, parquet, tmp_path):
+    two = Source("SR", str(folder), sharp="0.png|[01].png|5.png")
+    assert [Path(row["image"]["path"]).name for row in open_source(two)] == ["0.png", "1.png", "5.png"]
+    shutil.copy(parquet, tmp_path / "train-0.parquet")
+    shutil.copy(parquet, tmp_path / "train-1.parquet")
+    shutil.copy(parquet, tmp_path / "test-0.parquet")
+    for streaming in (False, True):
+        rows = list(open_source(Source("SR", str(tmp_path / "train*.parquet"), streaming=streaming)))
+        assert len(rows) == 2 * (PHOTOS + 1)
+    with pytest.raises(PhotoError, match="vain"):
+        open_source(Source("SR", str(tmp_path / "vain*.parquet")))

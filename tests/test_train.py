@@ -6,19 +6,36 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unires.config import SMOKE, Stage, TrainConfig
+from unires.__main__ import main
+from unires.config import SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
+from unires.degrade import SETTINGS
+from unires.models.ldm import take_apart
+from unires.models.store import load_checkpoint, random_model
 from unires.photo import write_photo
-from unires.train import begin, measure_spread, outcome, rate, train_vae
+from unires.sources import Source
+from unires.stream import stream_stages
+from unires.tasks import TASKS
+from unires.train import begin, measure_spread, outcome, rate, train, train_vae
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# As the paper's size: the autoencoder is given, the network's output is the prediction itself.
+LDM_ALONE = replace(
+    SMOKE,
+    train_vae=TrainConfig((), 0.0),
+    train=replace(SMOKE.train, stages=(Stage(32, 2, 3), Stage(32, 2, 2)), save_every=2),
+    vae=VAEConfig((4, 4), (4, 4), latent_channels=4, groups=2),
+    unet=UNetConfig((8,), attention=(True,), blocks=1, head_dim=4, groups=2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +98,9 @@ def test_outcome_against_the_log(tmp_path):
         (tmp_path / part).mkdir()
         rows = [{"step": i, "loss": float(i), "SR": None if i % 2 else 4.0, "seconds": 0.5} for i in range(4)]
         (tmp_path / part / "loss.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    told = outcome(SMOKE, tmp_path)["outcome_ldm"]
-    assert told == {"steps": 4, "seconds": 2, "final": {"loss": 1.5, "SR": 4.0}}
+    told = outcome(SMOKE, tmp_path)
+    assert told.keys() == {"outcome_vae", "outcome_ldm"} and outcome(LDM_ALONE, tmp_path).keys() == {"outcome_ldm"}
+    assert told["outcome_ldm"] == {"steps": 4, "seconds": 2, "final": {"loss": 1.5, "SR": 4.0}}
 
 
 def test_killed_run_resumes_exactly(folder, tmp_path):
@@ -104,3 +122,58 @@ def test_killed_run_resumes_exactly(folder, tmp_path):
     for part in ("vae", "ldm"):
         assert lines(broken / part / "loss.jsonl") == lines(whole / part / "loss.jsonl")
     assert (broken / "smoke.safetensors").read_bytes() == (whole / "smoke.safetensors").read_bytes()
+
+
+def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
+    """What reaches `fit`, without its compiled steps: batches from any step on, the given autoencoder kept as it is."""
+    pytest.importorskip("datasets")
+    import unires.train
+
+    config = replace(LDM_ALONE, degradations="real-esrgan")
+    given = [Source(task.name, str(folder)) for task in TASKS]
+    fed = {}
+
+    def fit(loss, trained, fixed, feed, settings, out, seed, desc):
+        assert {name.partition(".")[0] for name in fixed} == {"vae"} and settings == config.train
+        fed.update({start: list(feed(start)) for start in (0, 4)})
+        value, _ = jax.eval_shape(loss, trained, fixed, fed[0][0], jax.random.key(0))
+        assert value.shape == ()
+        out.mkdir(parents=True)
+        (out / "loss.jsonl").write_text(json.dumps({"step": 0, "loss": 2.0, "DD": None, "seconds": 1.0}) + "\n")
+        return trained
+
+    monkeypatch.setattr(unires.train, "fit", fit)
+    monkeypatch.setattr(unires.train, "LDM", lambda config, rngs: random_model(config, seed=3))  # quick to make
+    path = train(config, given, tmp_path, seed=7)
+    expected = list(stream_stages(given, config.train, 7, settings=SETTINGS["real-esrgan"]))
+    assert len(fed[0]) == 5 and len(fed[4]) == 1
+    for one, other in zip(fed[0] + fed[4], expected + expected[4:], strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in ("x", "y", "task"))
+    model, _, story = load_checkpoint(path, config)
+    assert [source["task"] for source in story["sources"]] == [task.name for task in TASKS] and "photos" not in story
+    assert story["outcome_ldm"]["final"] == {"loss": 2.0} and "outcome_vae" not in story
+    arrays, shipped = take_apart(model)[0], take_apart(random_model(config))[0]
+    vae = [name for name in shipped if name.startswith("vae.")]
+    assert vae and all(np.allclose(arrays[name], shipped[name], rtol=0.01) for name in vae)
+    for other, told in (([replace(given[0], weight=2.0), *given[1:]], "sources"), (folder, "photos")):
+        with pytest.raises(ValueError, match=f"holds a run with another {told}: "):
+            train(config, other, tmp_path, seed=7)
+
+
+def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
+    given = [Source(task.name, str(folder)) for task in TASKS]
+    with pytest.raises(ValueError, match="profile smoke trains its own autoencoder, which needs photos: .*--photos"):
+        train(SMOKE, given, tmp_path)
+    with pytest.raises(ValueError, match="profile smoke measures the spread of from_lq, which needs photos"):
+        train(replace(SMOKE, train_vae=LDM_ALONE.train_vae), given, tmp_path)
+    path = tmp_path / "sources.json"
+    path.write_text(json.dumps([asdict(source) for source in given]))
+    words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]
+    for name, told in (("demo", "profile demo trains its own"), ("paper", "paper.safetensors not found")):
+        assert main([*words, name]) == 2
+        error = capsys.readouterr().err.splitlines()
+        assert len(error) == 1 and error[0].startswith("unires: ") and told in error[0]
+    for words in (["train"], ["train", "--photos", "x", "--sources", "y"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    assert not (tmp_path / "out").exists()

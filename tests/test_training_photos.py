@@ -30,6 +30,7 @@ from benchmarks.training_photos import (
     report,
     source,
 )
+from unires.data import HELD_OUT, held_out_paths, sha256
 from unires.photo import PhotoError
 
 
@@ -301,3 +302,10 @@ def test_the_manifest_is_whole():
         assert int(r["native_width"]) // int(r["reduced_by"]) == int(r["width"])
         assert int(r["native_height"]) // int(r["reduced_by"]) == int(r["height"])
         assert r["filter"] == {"1": "", "2": "box"}.get(r["reduced_by"], "lanczos")
+
+
+def test_no_evaluation_photo_is_trained_on():
+    held_out = {sha256(path) for path in held_out_paths().values()}
+    assert len(held_out) == len(HELD_OUT)
+    trained = {r[name] for r in manifest() for name in ("source_sha256", "sha256")}
+    assert len(trained) > len(manifest()) and not trained & held_out

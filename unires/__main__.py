@@ -70,13 +70,14 @@ def restore_files(arguments: argparse.Namespace) -> int:
 def train_profile(arguments: argparse.Namespace) -> int:
     """Train a profile's model; run the same command again to continue where it stopped.
 
-    Test: test_train.py::test_killed_run_resumes_exactly
+    Test: test_train.py::test_killed_run_resumes_exactly, test_sources_are_refused_where_photos_are_needed
     """
+    from unires.sources import read_sources
     from unires.train import train
 
     config = profile(arguments.profile)
     out = arguments.out or Path("results/runs") / f"train-{config.name}"
-    path = train(config, arguments.photos, out, arguments.seed)
+    path = train(config, arguments.photos or read_sources(arguments.sources), out, arguments.seed)
     print(f"wrote {path} and {path.with_suffix('.json').name}")
     return 0
 
@@ -99,14 +100,18 @@ def main(argv: list[str] | None = None) -> int:
     one.set_defaults(run=restore_files)
     two = commands.add_parser("train", help="train the autoencoder and the diffusion model")
     two.add_argument("--profile", default="demo", choices=sorted(PROFILES))
-    two.add_argument("--photos", type=Path, required=True, help="a folder of sharp photos")
+    given = two.add_mutually_exclusive_group(required=True)
+    given.add_argument("--photos", type=Path, metavar="DIR", help="a folder of sharp photos")
+    given.add_argument(
+        "--sources", type=Path, metavar="FILE.json", help="sources, for a profile without own autoencoder"
+    )
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
     two.add_argument("--seed", type=int, default=0)
     two.set_defaults(run=train_profile)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         print(f"unires: {error}", file=sys.stderr)
         return 2
 

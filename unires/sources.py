@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,21 +19,15 @@ NAMES = tuple(task.name for task in TASKS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 SHARDS = 64  # of a folder that is streamed
 
-# Where the sharp and the flawed photos of the public paired sets lie: patterns for Source(sharp=, flawed=).
-LAYOUTS = {
-    "GoPro": ("**/sharp/*", "**/blur/*"),
-    "DPDD": ("**/target/*", "**/source/*"),
-    "SIDD": ("**/*GT_SRGB*", "**/*NOISY_SRGB*"),
-}
-
 
 @dataclass(frozen=True)
 class Source:
     """Photos for one task: sharp ones that the task's flaws are laid on, or given pairs.
 
-    `path` is a folder of photos, a folder of parquet files, a parquet file, or a data set's name on the Hub. `sharp`
-    and `flawed` are patterns of file names in a folder of photos (n-th sharp with n-th flawed, sorted; GoPro's layout
-    if none are given), else columns (image; or sharp and flawed). `weight` is among the sources of the same task.
+    `path` is a folder of photos, a folder of parquet files, a parquet file, a pattern of parquet files such as
+    DIR/train*.parquet, or a data set's name on the Hub. `sharp` and `flawed` are patterns of file names in a folder of
+    photos, several of them joined by | (n-th sharp with n-th flawed, sorted; a folder of pairs needs both), else
+    columns (image; or sharp and flawed, where none are given). `weight` is among the sources of the same task.
     Raises: ValueError for an unknown task or kind, or a weight that is not above 0.
     """
 
@@ -50,12 +45,28 @@ class Source:
             raise ValueError(f"{self}: task is one of {', '.join(NAMES)}, kind photos or pairs, weight above 0")
 
 
+def read_sources(path: Path) -> list[Source]:
+    """Sources from a JSON file: an array of objects with the fields of `Source`.
+
+    Raises: ValueError naming the file if it holds anything else, or a source that makes no sense.
+    Test: test_stream.py::test_sources_are_read_from_a_file
+    """
+    try:
+        found = [Source(**fields) for fields in json.loads(Path(path).read_text())]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}; give a JSON array of sources, each with task, path, kind, ...") from error
+    if not found:
+        raise ValueError(f"{path} holds no source: give one for each of {', '.join(NAMES)}")
+    return found
+
+
 def open_source(source: Source):
     """A source as the library's data set (IterableDataset if streaming), one column of undecoded images a kind.
 
     Parquet that is not streamed is copied once into the library's cache (HF_DATASETS_CACHE).
-    Raises: ImportError without the library; PhotoError if the path, photos or columns are not there, sharp and flawed
-            photos differ in number, or a folder holds a held-out photo.
+    Raises: ImportError without the library; ValueError for a folder of pairs without both patterns; PhotoError if the
+            path, photos or columns are not there, sharp and flawed photos differ in number, or a folder holds a
+            held-out photo.
     Test: test_stream.py::test_sources_that_cannot_be_used, test_held_out_photos_are_refused
     """
     try:
@@ -63,7 +74,8 @@ def open_source(source: Source):
     except ImportError:
         raise ImportError("sources are read by the library datasets: pip install 'unires[paper]'") from None
     path = Path(source.path)
-    parquet = [str(path)] if path.is_file() else sorted(map(str, path.glob("**/*.parquet")))
+    folder, pattern = (path.parent, path.name) if "*" in path.name else (path, "**/*.parquet")
+    parquet = [str(path)] if path.is_file() else sorted(map(str, folder.glob(pattern)))
     if path.is_dir() and not parquet:
         columns = _files(source, path)
         data = datasets.Dataset.from_dict(columns)
@@ -89,12 +101,14 @@ def _files(source: Source, folder: Path) -> dict[str, list[str]]:
     """The files of a folder of photos, by column; what could be a held-out photo by its size is looked at now."""
     patterns = {"image": source.sharp or "**/*"}
     if source.kind == "pairs":
-        sharp, flawed = LAYOUTS["GoPro"]
-        patterns = {"sharp": source.sharp or sharp, "flawed": source.flawed or flawed}
+        patterns = {"sharp": source.sharp, "flawed": source.flawed}
+        lost = [name for name, pattern in patterns.items() if not pattern]
+        if lost:
+            raise ValueError(f"{folder}: pairs without a pattern {' and '.join(lost)}, as in sharp='**/sharp/*'")
     sizes = {path.stat().st_size for path in held_out_paths().values() if path.is_file()}
     found = {}
     for name, pattern in patterns.items():
-        paths = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
+        paths = sorted({p for one in pattern.split("|") for p in folder.glob(one) if p.suffix.lower() in SUFFIXES})
         if not paths:
             raise PhotoError(f"{folder}: holds no photo of the pattern {pattern}")
         for path in paths:

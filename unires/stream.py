@@ -18,9 +18,9 @@ from itertools import count, islice
 import numpy as np
 from jaxtyping import Int
 
-from unires.config import Stage
+from unires.config import Stage, TrainConfig
 from unires.data import MARGIN, Photos, draw_crop
-from unires.degrade import degrade
+from unires.degrade import SETTINGS, Settings, degrade
 from unires.photo import PhotoError
 from unires.shapes import Photo
 from unires.sources import NAMES, Source, decode, fetch, open_source, smallest_side
@@ -50,7 +50,7 @@ def plan(
     return tasks, (rng.random(batch)[:, None] >= edges[tasks]).sum(1)
 
 
-def make_item(source: Source, row: Row, crop: int, rng: np.random.Generator) -> tuple[Photo, Photo]:
+def make_item(source: Source, row: Row, crop: int, rng: np.random.Generator, settings: Settings) -> tuple[Photo, Photo]:
     """Sharp and flawed crop: the task's flaws on a sharp photo, or the same place of both photos of a pair.
 
     Shapes: both [crop crop 3].
@@ -60,7 +60,7 @@ def make_item(source: Source, row: Row, crop: int, rng: np.random.Generator) -> 
     arrays = [decode(name, data) for name, data in row]
     if source.kind == "photos":
         x = draw_crop(Photos((row[0][0],), tuple(arrays), ""), crop + 2 * MARGIN, rng)
-        y, _ = degrade(source.task, x, rng)
+        y, _ = degrade(source.task, x, rng, settings=settings)
         return x[MARGIN:-MARGIN, MARGIN:-MARGIN], y[MARGIN:-MARGIN, MARGIN:-MARGIN]
     if arrays[0].shape != arrays[1].shape:
         raise PhotoError(f"{row[0][0]} and {row[1][0]} are a pair, but differ in size: do the patterns fit?")
@@ -113,15 +113,17 @@ def stream(
     buffer: int = 1000,
     workers: int = 4,
     ahead: int = 2,
+    settings: Settings = SETTINGS["stablesr"],
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's share of the batches of a stage, from step `start` to its end, as `data.pair_batch` makes them.
 
     `buffer` photos of a streamed source are shuffled at a time; `workers` threads make items, `ahead` steps early.
+    `settings` are those of the flaws that are laid on sharp photos.
     Paper: multi-task training (section 3); crops and the mixture of a task's sources are our choice.
     Shapes: x, y [b crop crop 3] with b = stage.batch / processes; task [b] indexes TASKS.
     Raises: ValueError if the batch can't be split evenly; ImportError, PhotoError, ValueError as the sources are read.
     Test: test_stream.py::test_resuming_gives_the_unbroken_run, test_processes_share_the_batch,
-          test_streaming_gives_the_same_photos
+          test_streaming_gives_the_same_photos, test_settings_of_the_flaws
     """
     if not 0 <= process < processes or stage.batch % processes:
         raise ValueError(f"process {process} of {processes}: a batch of {stage.batch} can't be split evenly")
@@ -142,7 +144,7 @@ def stream(
     def make(i: int, row: Row | None, step: int, item: int) -> tuple[Photo, Photo]:
         if row is None:
             row = _drawn(sources[i], opened[places[i]], stage.crop, np.random.default_rng([seed, step, 3, item]))
-        return make_item(sources[i], row, stage.crop, np.random.default_rng([seed, step, 4, item]))
+        return make_item(sources[i], row, stage.crop, np.random.default_rng([seed, step, 4, item]), settings)
 
     def begin(step: int) -> tuple[np.ndarray, list[Future]]:
         tasks, which = plan(sources, stage.batch, seed, step)
@@ -160,3 +162,25 @@ def stream(
             tasks, jobs = queue.pop(0)
             xs, ys = zip(*(job.result() for job in jobs), strict=True)
             yield {"x": np.stack(xs), "y": np.stack(ys), "task": tasks}
+
+
+def stream_stages(
+    sources: Sequence[Source],
+    config: TrainConfig,
+    seed: int,
+    start: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    settings: Settings = SETTINGS["stablesr"],
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's batches of all stages, from step `start` of the whole to the end: `stream`, stage after stage.
+
+    Steps of a stage count from 0, and each stage has a seed of its own.
+    Shapes: as `stream`.
+    Test: test_stream.py::test_stages_follow_each_other
+    """
+    for number, stage in enumerate(config.stages):
+        if start < stage.steps:
+            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            yield from stream(sources, stage, own, start, process, processes, settings=settings)
+        start = max(0, start - stage.steps)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from unires.data import Photos, batches, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.loss import ldm_loss, vae_loss
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import save_checkpoint, write_beside
+from unires.models.store import load_model, save_checkpoint, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.record import provenance
 from unires.schedule import Schedule
+from unires.sources import Source
+from unires.stream import stream_stages
 from unires.tasks import BR, TASKS
 
 Arrays = dict[str, jax.Array]
@@ -146,9 +148,10 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0) -> VAE:
     return vae
 
 
-def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0) -> LDM:
+def train_ldm(config: Config, vae: VAE, photos: Photos | Sequence[Source], out: Path, seed: int = 0) -> LDM:
     """Train UNet and text encoder on the frozen autoencoder's latents, all tasks at once.
 
+    Sources in place of photos are for a network without `from_lq`, whose spread is measured on photos.
     Paper: Eq. 1; task probabilities, dropped conditions.  Test: test_train.py::test_killed_run_resumes_exactly
     """
     model = LDM(config, nnx.Rngs(seed))
@@ -164,10 +167,13 @@ def train_ldm(config: Config, vae: VAE, photos: Photos, out: Path, seed: int = 0
     def loss(trained, fixed, batch, key):
         return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule)
 
-    make = partial(pair_batch, settings=SETTINGS[config.degradations])
+    settings = SETTINGS[config.degradations]
 
     def feed(start):
-        return batches(make, photos, config.train, seed, start)
+        if isinstance(photos, Photos):
+            return batches(partial(pair_batch, settings=settings), photos, config.train, seed, start)
+        who = jax.process_index(), jax.process_count()
+        return stream_stages(photos, config.train, seed, start, *who, settings=settings)
 
     return rebuild(fixed | fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm"))
 
@@ -183,33 +189,46 @@ def measure_spread(config: Config, vae, photos: Photos, seed: int) -> Float[Arra
     return jnp.sqrt(((z_0 - z_lq) ** 2).mean((0, 1, 2)))
 
 
-def train(config: Config, folder: Path, out: Path, seed: int = 0) -> Path:
+def train(config: Config, given: Path | Sequence[Source], out: Path, seed: int = 0) -> Path:
     """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
 
-    Run it again to continue a run that was stopped.
-    Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run.
-    Test: test_train.py::test_killed_run_resumes_exactly
+    Run it again to continue a run that was stopped. `given` is a folder of sharp photos, or sources where nothing but
+    the diffusion model is to be trained. A profile that doesn't train its autoencoder takes that of its checkpoint.
+    Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run, or the profile needs
+            photos and sources are given; CheckpointError if the autoencoder's checkpoint can't be read.
+    Test: test_train.py::test_killed_run_resumes_exactly, test_sources_train_the_diffusion_model_alone
     """
-    largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
-    photos = Photos.read(folder, least=2 * largest)
+    photos = given
+    if isinstance(given, Path):
+        largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
+        photos = Photos.read(given, least=2 * largest)
+    elif config.train_vae.stages or config.unet.from_lq:
+        why = "trains its own autoencoder" if config.train_vae.stages else "measures the spread of from_lq"
+        raise ValueError(f"profile {config.name} {why}, which needs photos: give a folder with --photos, not --sources")
+    vae = None if config.train_vae.stages else load_model(config)[0].vae
     begun = begin(config, photos, out, seed)
-    model = train_ldm(config, train_vae(config, photos, out, seed), photos, out, seed)
+    model = train_ldm(config, vae or train_vae(config, photos, out, seed), photos, out, seed)
     path = out / f"{config.name}.safetensors"
     save_checkpoint(path, take_apart(model)[0], config, begun | outcome(config, out))
     return path
 
 
-def begin(config: Config, photos: Photos, out: Path, seed: int) -> dict:
+def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: int) -> dict:
     """Note what a run starts from in `out/begun.json`, or check that it is the same run that goes on.
 
-    Raises: ValueError if `out` holds a run with other photos, settings or seed.
-    Test: test_train.py::test_another_run_is_not_continued
+    Of sources the fields are noted, not the photos that lie there.
+    Raises: ValueError if `out` holds a run with other photos, sources, settings or seed.
+    Test: test_train.py::test_another_run_is_not_continued, test_sources_train_the_diffusion_model_alone
     """
     device = jax.devices()[0]
+    if isinstance(photos, Photos):
+        fed = {"photos": {"count": len(photos.names), "manifest": photos.manifest}}
+    else:
+        fed = {"sources": [dataclasses.asdict(source) for source in photos]}
     facts = {
         "profile": config.name,
         "seed": seed,
-        "photos": {"count": len(photos.names), "manifest": photos.manifest},
+        **fed,
         "train_vae": dataclasses.asdict(config.train_vae),
         "train_ldm": dataclasses.asdict(config.train),
         "config": dataclasses.asdict(config),
@@ -229,16 +248,16 @@ def begin(config: Config, photos: Photos, out: Path, seed: int) -> dict:
 
 
 def outcome(config: Config, out: Path) -> dict:
-    """Steps, seconds and mean final losses of both parts, from their logs.
+    """Steps, seconds and mean final losses of the parts that were trained, from their logs.
 
     Test: test_train.py::test_outcome_against_the_log
     """
     told = {}
-    for part in ("vae", "ldm"):
+    for part in ("vae", "ldm") if config.train_vae.stages else ("ldm",):
         lines = [json.loads(line) for line in (out / part / "loss.jsonl").read_text().splitlines()]
         last = lines[-200:]
-        names = [name for name in last[0] if name not in ("step", "seconds")]
-        final = {n: float(np.mean([line[n] for line in last if line[n] is not None])) for n in names}
+        seen = {n: [line[n] for line in last if line[n] is not None] for n in last[0] if n not in ("step", "seconds")}
+        final = {n: float(np.mean(values)) for n, values in seen.items() if values}  # a short run may lack a task
         told[f"outcome_{part}"] = {
             "steps": len(lines),
             "seconds": round(sum(line["seconds"] for line in lines)),

@@ -2,6 +2,7 @@
 
     python -m benchmarks.sets --root DIR            every set, one line each
     python -m benchmarks.sets --root DIR real60     exit 1 unless it is all there
+    python -m benchmarks.sets --root DIR --training > sources.json     what `python -m unires train --sources` reads
 
 Nothing is downloaded here: a file says where a set comes from and under which terms.
 """
@@ -9,6 +10,7 @@ Nothing is downloaded here: a file says where a set comes from and under which t
 from benchmarks.sets.layout import ImageSet, Layout, Protocol, SetError, Source, Terms, pairs, read_sets
 from benchmarks.sets.loading import load
 from benchmarks.sets.report import Report, check
+from benchmarks.sets.training import training_sources
 
 __all__ = [
     "ImageSet",
@@ -22,4 +24,5 @@ __all__ = [
     "load",
     "pairs",
     "read_sets",
+    "training_sources",
 ]

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.sets import Report, check, read_sets
+from benchmarks.sets import Report, SetError, check, read_sets, training_sources
 from benchmarks.sets.layout import ImageSet
+from benchmarks.sets.training import to_json
 
 HEADER = ("name", "role", "task", "expected", "found", "status", "what to do")
 
@@ -24,21 +25,42 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(cell.rstrip() for cell in cells)
 
 
+def print_sources(root: Path, names: list[str] | None, streaming: bool) -> int:
+    """The sources as JSON to standard output; faults, and sets that are not whole, to standard error."""
+    try:
+        print(to_json(training_sources(root, names, streaming)))
+    except SetError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, one in read_sets().items():
+        if one.role == "train" and (names is None or name in names):
+            report = check(one, one.under(root))
+            if report.status != "present":
+                print(f"{name} is {report.status}: {report.advice}", file=sys.stderr)
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """0: every named set is present, or none was named. 1: a named one is not. 2: an unknown name.
 
-    Test: test_sets.py::test_exit_codes
+    With --training the sources are printed alone; 1 means that a training set can't be used, and standard error says
+    which sets are not as published.
+    Test: test_sets.py::test_exit_codes, test_training_sources_are_printed
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sets", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets to look at; every one where none is named")
     parser.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="holds the sets' folders")
     parser.add_argument("--deep", action="store_true", help="open every image instead of counting files")
+    parser.add_argument("--training", action="store_true", help="print the training sets, or the named, as sources")
+    parser.add_argument("--streaming", action="store_true", help="with --training: read in shuffled order, uncopied")
     given = parser.parse_args(argv)
     sets = read_sets()
     unknown = [name for name in given.names if name not in sets]
     if unknown:
         print(f"unknown set {', '.join(unknown)}: choose from {', '.join(sets)}", file=sys.stderr)
         return 2
+    if given.training:
+        return print_sources(given.root, given.names or None, given.streaming)
     asked = [sets[name] for name in given.names] or list(sets.values())
     reports = [check(one, one.under(given.root), deep=given.deep) for one in asked]
     print(table([HEADER, *(line(one, report) for one, report in zip(asked, reports, strict=True))]))

@@ -158,8 +158,9 @@ def parquet_files(image_set: ImageSet, root: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Files:
-    """A folder's files: the pairs, and the names of those without partner."""
+    """A folder's files: the layout that found them, the pairs, and the names of those without partner."""
 
+    layout: Layout
     pairs: tuple[Pair, ...] = ()
     unpaired: tuple[str, ...] = ()
 
@@ -174,15 +175,17 @@ def files(image_set: ImageSet, root: Path) -> Files:
 def _pair(layout: Layout, root: Path, lq: list[Path], hq: list[Path]) -> Files:
     if layout.match == "order":
         if len(lq) != len(hq):  # one missing file shifts every later pair: none of them is to be trusted
-            return Files((), (f"{len(lq)} LQ and {len(hq)} HQ images, whose names do not say which belong together",))
-        return Files(tuple((y.stem, y, x) for y, x in zip(lq, hq, strict=True)))
+            return Files(
+                layout, (), (f"{len(lq)} LQ and {len(hq)} HQ images, whose names do not say which belong together",)
+            )
+        return Files(layout, tuple((y.stem, y, x) for y, x in zip(lq, hq, strict=True)))
     ys, xs = _by_key(layout, root, lq), _by_key(layout, root, hq)
     if layout.match == "single":
-        return Files(tuple((name, ys.get(name), xs.get(name)) for name in sorted(ys or xs)))
+        return Files(layout, tuple((name, ys.get(name), xs.get(name)) for name in sorted(ys or xs)))
     paired = tuple((name, ys[name], xs[name]) for name in sorted(ys.keys() & xs.keys()))
     alone = {**ys, **xs}
     lonely = sorted(alone[name].relative_to(root).as_posix() for name in ys.keys() ^ xs.keys())
-    return Files(paired, tuple(lonely))
+    return Files(layout, paired, tuple(lonely))
 
 
 def _by_key(layout: Layout, root: Path, paths: list[Path]) -> dict[str, Path]:
