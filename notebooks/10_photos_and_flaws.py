@@ -283,7 +283,7 @@ linear = unprocess(x, camera)
 filters = np.stack([mosaic(np.broadcast_to(np.eye(3)[c], x.shape)) for c in range(3)], axis=-1)  # RGGB
 planes = [mosaic(linear), expose(mosaic(linear), sensor["shot"], sensor["read"], seed)]
 views = [x, to_display(linear), *(to_display(3 * p)[..., None] * filters for p in planes), raw_noise(x, **sensor)]
-titles = ["photo", "light, camera's colours", "what the sensor sees", "and with noise", "the file"]
+titles = ["photo", "light, camera's colours", "what the sensor sees", "and with noise", "the noisy photo"]
 show_photos([views], titles, zoom=4.8);
 
 # %% [markdown]
@@ -312,8 +312,9 @@ left.legend()
 right.plot(display, spread, "o-", color="C2")
 right.set(xlabel="display value (0 to 1)", ylabel="standard deviation", title="in the file", ylim=(0, None))
 save_figure(figure, run_dir, "10_noise.png")
-views = [photos["coffee-0-0"], noisy, *grain.values()]
-show_photos([[view[90:218, 110:238] for view in views]], ["sharp", "DN", "card, raw", "card, pixel by pixel"], zoom=2);
+views = [photos["coffee-0-0"], noisy, *(0.5 + 0.1 * (p - p.mean()) / p.std() for p in grain.values())]
+titles = ["sharp", "DN", "raw noise", "pixel by pixel"]  # the two cards at equal strength
+show_photos([[view[120:200, 150:230] for view in views]], titles, zoom=3);
 
 # %% [markdown]
 # ## SR: too few pixels, and the file format
