@@ -179,7 +179,7 @@ class Study:
         plan = [tuple(now) for now in zip(*ddim_plan(self._schedule, steps, self.config.sample.spacing), strict=True)]
         used = w != 0
         first = self._first_step(plan[0], set(np.flatnonzero(used.any(0)).tolist()))
-        few = used.sum() <= len(self.experts)  # a short list doesn't pay for a wide program
+        few = bool(used.sum() <= len(self.experts))  # a short list doesn't pay for a wide program
         for batch in pack(used.sum(1).tolist(), len(self.experts) if few else self.engine.rows):
             yield from zip(batch, self._batch(w[batch], first, plan, few), strict=True)
 

@@ -15,11 +15,11 @@ from unires.photo import as_photo
 from unires.shapes import AnyArray, Weights
 from unires.trial import Vectors
 
-Features = Float[np.ndarray, "n f"]
+Features = Float[np.ndarray, "m f"]
 TREES = 200
 
 
-def frequent_sets(optima: Vectors, count: int) -> Vectors:
+def frequent_sets(optima: Vectors, count: int) -> Float[np.ndarray, "sets k"]:
     """The `count` vectors that are most often the best of a photo, the most frequent first.
 
     Equally frequent ones stay in the order of their first photo. There may be fewer than `count`.
@@ -34,7 +34,7 @@ def frequent_sets(optima: Vectors, count: int) -> Vectors:
     return optima[first[np.lexsort((first, -times))][:count]]
 
 
-def covering_sets(vectors: Vectors, scores: Float[np.ndarray, "m n"], count: int) -> Vectors:
+def covering_sets(vectors: Vectors, scores: Float[np.ndarray, "m n"], count: int) -> Float[np.ndarray, "sets k"]:
     """`count` vectors of which the best, photo by photo, scores highest on average: chosen one after another.
 
     Unlike the most frequent optima, each one is picked for what the others before it leave to gain.
@@ -96,7 +96,7 @@ class WeightForest:
     forest: Any
 
     @classmethod
-    def fit(cls, given: Features, optima: Vectors, rng: np.random.Generator) -> "WeightForest":
+    def fit(cls, given: Features, optima: Float[AnyArray, "m k"], rng: np.random.Generator) -> "WeightForest":
         return cls(_forest(given, np.asarray(optima, np.float64), rng))
 
     def __call__(self, photo: AnyArray) -> Weights:

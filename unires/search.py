@@ -75,7 +75,7 @@ def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], 
     return Choice(*best, tuple(scores))
 
 
-def strike_out(vectors: Vectors, names: Iterable[str], experts: Sequence[Expert]) -> Vectors:
+def strike_out(vectors: Vectors, names: Iterable[str], experts: Sequence[Expert]) -> Float[np.ndarray, "left k"]:
     """The vectors in which the named experts have weight 0.
 
     Paper: Table 5 and section 4, experts left out.
