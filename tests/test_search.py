@@ -125,7 +125,7 @@ def test_the_surrogate_is_exact_for_a_linear_network(slopes, exact):
     mixed = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot()))
     sampled = latents(here, vectors)
     worst = np.abs(mixed - sampled).max() / np.abs(sampled).max()
-    assert (worst < 1e-5) is exact
+    assert bool(worst < 1e-5) is exact
     assert np.abs(mixed - sampled).max() / np.abs(sampled).max() < 0.5
     one_step = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot(), 1))
     np.testing.assert_allclose(one_step, latents(here, vectors, 1), atol=1e-5)  # one step is always affine

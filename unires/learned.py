@@ -3,7 +3,6 @@
 What is learned here must come from photos that no test photo shares anything with.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +15,11 @@ from unires.shapes import AnyArray, Weights
 from unires.trial import Vectors
 
 Features = Float[np.ndarray, "m f"]
+Table = Float[np.ndarray, "photos sets"]  # the score of every vector of a list on every photo
 TREES = 200
 
 
-def frequent_sets(optima: Vectors, count: int) -> Float[np.ndarray, "sets k"]:
+def frequent_sets(optima: Vectors, count: int) -> Float[np.ndarray, "chosen k"]:
     """The `count` vectors that are most often the best of a photo, the most frequent first.
 
     Equally frequent ones stay in the order of their first photo. There may be fewer than `count`.
@@ -34,7 +34,7 @@ def frequent_sets(optima: Vectors, count: int) -> Float[np.ndarray, "sets k"]:
     return optima[first[np.lexsort((first, -times))][:count]]
 
 
-def covering_sets(vectors: Vectors, scores: Float[np.ndarray, "m n"], count: int) -> Float[np.ndarray, "sets k"]:
+def covering_sets(vectors: Vectors, scores: Table, count: int) -> Float[np.ndarray, "chosen k"]:
     """`count` vectors of which the best, photo by photo, scores highest on average: chosen one after another.
 
     Unlike the most frequent optima, each one is picked for what the others before it leave to gain.
@@ -116,9 +116,7 @@ class ScorePredictor:
     forest: Any
 
     @classmethod
-    def fit(
-        cls, given: Features, vectors: Vectors, scores: Float[np.ndarray, "m n"], rng: np.random.Generator
-    ) -> "ScorePredictor":
+    def fit(cls, given: Features, vectors: Vectors, scores: Table, rng: np.random.Generator) -> "ScorePredictor":
         """`scores` [photos n]: of every vector of the list on every photo, larger is better."""
         scores = np.asarray(scores, np.float64)
         if scores.shape != (len(given), len(vectors)):
@@ -141,6 +139,5 @@ def _forest(given: Features, wanted: np.ndarray, rng: np.random.Generator):
     return RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed).fit(np.asarray(given), wanted)
 
 
-def _to_one(w: Sequence[float]) -> Weights:
-    w = np.asarray(w, np.float64)
-    return (w / w.sum()).astype(np.float32)
+def _to_one(w: Weights) -> Weights:
+    return (np.asarray(w, np.float64) / np.sum(w)).astype(np.float32)
