@@ -5,12 +5,14 @@ worked out by hand.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from unires.config import SMOKE
+from unires.engine import Engine, Study
 from unires.restore import Restorer
 from unires.sample import ddim
 from unires.schedule import Schedule
@@ -64,3 +66,14 @@ class LinearRestorer(Restorer):
 
     def noise(self, h, w, seed):
         return jax.random.normal(jax.random.key(seed), (1, h // 4, w // 4, 4))
+
+
+@lru_cache
+def engine(slopes=0.1) -> Engine:
+    """Compiled once for all tests that ask for the same slopes."""
+    return Engine(LinearRestorer(slopes=slopes))
+
+
+def study(slopes=0.1, seed: int = 0) -> Study:
+    """A photo of noise on the table."""
+    return engine(slopes).study(np.random.default_rng(1).random((64, 64, 3), np.float32), seed)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linear import LinearRestorer
+from linear import study
 
-from unires.engine import Engine
 from unires.ledger import MIXED, SAMPLED, Entry, Ledger, mix_of
 from unires.score import Score
 from unires.search import among, grid, one_hot, surrogate
@@ -19,6 +18,7 @@ from unires.tasks import EXPERTS, SR, Expert, with_words
 
 ROOT = Path(__file__).resolve().parents[1]
 VECTORS = grid()[::25]  # 61 of 1512
+SLOPES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
 
 def entry(w, **changes) -> Entry:
@@ -69,11 +69,6 @@ def test_a_torn_line_is_ignored(tmp_path, cut):
     assert len(once_more) == 3 + (cut == 1) and once_more.get(mix_of(vectors[3], EXPERTS), 3)
 
 
-def study(seed: int = 0):
-    photo = np.random.default_rng(1).random((64, 64, 3), np.float32)
-    return Engine(LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))).study(photo, seed)
-
-
 def contrast(photo) -> float:
     return float(photo.std())
 
@@ -88,7 +83,7 @@ SCORES = [Score("contrast", "1", contrast), Score("brightness", "1", brightness)
 def slow_search(folder: str) -> None:
     """What the child process runs until it is killed."""
     wait = Score("contrast", "1", lambda photo: time.sleep(0.1) or contrast(photo))
-    among(study(), VECTORS, [wait, SCORES[1]], folder)
+    among(study(SLOPES), VECTORS, [wait, SCORES[1]], folder)
 
 
 def test_a_killed_search_goes_on(tmp_path):
@@ -96,7 +91,7 @@ def test_a_killed_search_goes_on(tmp_path):
     code = f"import test_ledger; test_ledger.slow_search({str(tmp_path)!r})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "TQDM_DISABLE": "1"}
     child = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT)
-    file, patience = Ledger(study().identity, tmp_path).folder / "scores.jsonl", time.monotonic() + 80
+    file, patience = Ledger(study(SLOPES).identity, tmp_path).folder / "scores.jsonl", time.monotonic() + 80
     try:
         while not file.exists() or file.read_bytes().count(b"\n") < 15:
             assert child.poll() is None and time.monotonic() < patience, "the search never got going"
@@ -105,16 +100,16 @@ def test_a_killed_search_goes_on(tmp_path):
         child.send_signal(signal.SIGKILL)
         child.wait()
     file.write_bytes(file.read_bytes() + b'{"mix": [["Denoise", 1')  # the kill came in the middle of a line
-    ledger = Ledger(study().identity, tmp_path)
+    ledger = Ledger(study(SLOPES).identity, tmp_path)
     done = [w for w in VECTORS if ledger.get(mix_of(w, EXPERTS), 3) is not None]
     assert 15 <= len(done) == len(ledger) < len(VECTORS)
-    here = study()
+    here = study(SLOPES)
     sampled, latents = [], here.latents
     here.latents = lambda vectors, steps: sampled.extend(np.asarray(vectors)) or latents(vectors, steps)
     resumed = among(here, VECTORS, SCORES, tmp_path)
     left = {mix_of(w, EXPERTS) for w in VECTORS} - {mix_of(w, EXPERTS) for w in done}
     assert {mix_of(w, EXPERTS) for w in sampled} >= left and len(sampled) <= len(left) + 1  # 1: the photo of the best
-    whole = among(study(), VECTORS, SCORES)
+    whole = among(study(SLOPES), VECTORS, SCORES)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     assert resumed.unet_calls == whole.unet_calls and resumed.paid < whole.paid == whole.unet_calls
     np.testing.assert_allclose(resumed.photo, whole.photo, atol=1e-5)
@@ -124,10 +119,10 @@ def test_a_killed_search_goes_on(tmp_path):
 
 
 def test_strategies_share_what_was_sampled(tmp_path):
-    here = study()
+    here = study(SLOPES)
     searched = among(here, np.concatenate([one_hot(), VECTORS]), SCORES, tmp_path)
     assert searched.paid == searched.unet_calls > 0
-    again = study()
+    again = study(SLOPES)
     few = among(again, one_hot(), SCORES, tmp_path)
     guessed = surrogate(again, VECTORS, SCORES, tmp_path, best=5)
     assert few.unet_calls == 6 * 3 and guessed.unet_calls > 6 * 3

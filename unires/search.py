@@ -13,12 +13,15 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from unires.engine import Study
+from unires.engine import Engine, Study, middle
 from unires.ledger import Ledger
-from unires.score import Score
-from unires.shapes import Photo, Weights
+from unires.photo import as_photo
+from unires.score import Score, metric_score
+from unires.shapes import AnyArray, Photo, Weights
 from unires.tasks import Expert
 from unires.trial import Found, Trial, Vectors
+
+SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
 
 Scores = Score | Sequence[Score]  # the first decides, the others watch
 Book = Ledger | str | os.PathLike | None  # a ledger, the folder of all ledgers, or None: forgotten afterwards
@@ -203,3 +206,30 @@ def predicted(
         raise ValueError(f"best must be at least 1, not {best}")
     order = np.argsort(-np.asarray(guesses), kind="stable")[:best]
     return among(study, np.asarray(vectors)[order], scores, ledger, "score prediction")
+
+
+def automatic(
+    engine: Engine,
+    photo: AnyArray,
+    scores: Scores | None = None,
+    ledger: Book = None,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    best: int = 4,
+    side: int = SIDE,
+) -> tuple[Photo, Found]:
+    """Restore a photo of any size with weights that are searched in its middle, at its own pixels.
+
+    The surrogate walks over the paper's grid by NIQE, unless other scores are given. Where the score finds nothing to
+    look at (a flat middle), the blind expert works alone.
+    Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
+    Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole
+    """
+    y = as_photo(photo)
+    study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
+    scores = metric_score("niqe") if scores is None else scores
+    found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, walk=True, steps=steps)
+    if found.photo.shape == y.shape:
+        return found.photo, found
+    return engine.restorer(y, found.weights, seed=seed, steps=steps), found
