@@ -1,7 +1,10 @@
 """The command line: a result, or one sentence and an exit code."""
 
+import sys
+
 import numpy as np
 import pytest
+from linear import LinearRestorer
 
 from unires.__main__ import main, parse_weights
 from unires.config import SMOKE
@@ -55,3 +58,16 @@ def test_a_folder_with_one_bad_photo(tmp_path, checkpoint, capsys):
     assert main(["restore", str(folder), str(out), "--checkpoint", checkpoint, "--steps", "1"]) == 1
     assert "bad.jpg" in capsys.readouterr().err
     assert read_photo(out / "good.png").shape == (48, 40, 3) and len(list(out.iterdir())) == 1
+
+
+def test_weights_are_searched(tmp_path, monkeypatch, capsys):
+    """The printed mix, given by hand, restores the same photo."""
+    restorer = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_: restorer)
+    source = photo(tmp_path / "in.png")
+    assert main(["restore", source, str(tmp_path / "auto.png"), "--weights", "auto"]) == 0
+    name, mix = capsys.readouterr().out.strip().split(": --weights ")
+    assert name == "in.png" and set(parse_weights(mix)) <= {e.name for e in restorer.experts}
+    assert main(["restore", source, str(tmp_path / "by_hand.png"), "--weights", mix]) == 0
+    apart = read_photo(tmp_path / "auto.png") - read_photo(tmp_path / "by_hand.png")
+    assert np.abs(apart).max() < 1.5 / 255

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from unires.config import PROFILES, profile
 from unires.photo import PhotoError, read_photo, write_photo
-from unires.tasks import NAMES, weights_vector
+from unires.tasks import NAMES, weights_dict, weights_vector
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -36,9 +36,10 @@ def restore_files(arguments: argparse.Namespace) -> int:
     Raises: PhotoError for a folder without photos.
     Test: test_cli.py::test_a_folder_with_one_bad_photo
     """
-    from unires.restore import restore
+    from unires.restore import load, restore
 
-    weights = parse_weights(arguments.weights) if arguments.weights else None
+    automatic = arguments.weights == "auto"
+    weights = parse_weights(arguments.weights) if arguments.weights and not automatic else None
     source, target = Path(arguments.IN), Path(arguments.OUT)
     jobs = [(source, target)]
     if source.is_dir():
@@ -46,6 +47,12 @@ def restore_files(arguments: argparse.Namespace) -> int:
         if not files:
             raise PhotoError(f"{source} holds no photo ({', '.join(PHOTOS)})")
         jobs = [(p, target / f"{p.stem}.png") for p in files]
+    if automatic:
+        from unires.engine import Engine
+        from unires.search import automatic as search
+
+        restorer = load(arguments.checkpoint, arguments.down_lq)
+        engine = Engine(restorer, rows=len(restorer.experts))  # one program: its compilation is part of the wait
     failed = 0
     for path, out in tqdm(jobs, desc="photos", unit="photo", disable=None if len(jobs) > 1 else True):
         try:
@@ -55,14 +62,19 @@ def restore_files(arguments: argparse.Namespace) -> int:
             failed += 1
             continue
         out.parent.mkdir(parents=True, exist_ok=True)
-        x_hat = restore(
-            photo,
-            weights,
-            checkpoint=arguments.checkpoint,
-            down_lq=arguments.down_lq,
-            seed=arguments.seed,
-            steps=arguments.steps,
-        )
+        if automatic:
+            x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
+            mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
+            print(f"{path.name}: --weights {mix}")
+        else:
+            x_hat = restore(
+                photo,
+                weights,
+                checkpoint=arguments.checkpoint,
+                down_lq=arguments.down_lq,
+                seed=arguments.seed,
+                steps=arguments.steps,
+            )
         write_photo(out, x_hat)
     return 1 if failed else 0
 
@@ -92,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     one = commands.add_parser("restore", help="restore a photo, or a folder of photos")
     one.add_argument("IN")
     one.add_argument("OUT", help="a .png or .jpg file; a folder if IN is one")
-    one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6; default BR=1")
+    one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6, or auto; default BR=1")
     one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
     one.add_argument("--steps", type=int, help="sampling steps")

@@ -35,6 +35,7 @@ class Restorer:
     def __init__(self, model: LDM, config: Config, experts: tuple[Expert, ...] = EXPERTS):
         self.config, self.experts = config, experts
         self.arrays, rebuild = take_apart(model)
+        self.rebuild = rebuild
         self.schedule = Schedule.make(config.schedule)
         ids = tokenize([expert.prompt for expert in experts], config.text)
         tokens = jax.jit(lambda arrays: rebuild(arrays).text(ids))(self.arrays)
@@ -100,7 +101,7 @@ class Restorer:
         w = weights_vector(weights, self.experts)
         y = as_photo(photo)
         h, width = y.shape[:2]
-        conditions = {e.factor: self._pad(down_lq(y, e.factor)) for e in active(w, self.experts)[0]}
+        conditions = {e.factor: self.pad(down_lq(y, e.factor)) for e in active(w, self.experts)[0]}
         height, wide = next(iter(conditions.values())).shape[:2]
         size = (min(height, self.config.sample.tile), min(wide, self.config.sample.tile))
         noise, f = self.noise(height, wide, seed), self.config.vae.factor
@@ -121,7 +122,7 @@ class Restorer:
         x_hat = (total / share)[:h, :width]
         return COLOURS[self.config.sample.colour](x_hat, y).astype(np.float32)
 
-    def _pad(self, y: Photo) -> Float[np.ndarray, "padded_h padded_w 3"]:
+    def pad(self, y: Photo) -> Float[np.ndarray, "padded_h padded_w 3"]:
         """Mirror the right and lower border up to a size that the network takes."""
         sides = [max(LEAST, -(-side // self.multiple) * self.multiple) for side in y.shape[:2]]
         return np.pad(y, [(0, sides[0] - y.shape[0]), (0, sides[1] - y.shape[1]), (0, 0)], mode="symmetric")
@@ -152,15 +153,17 @@ def feather(h: int, w: int, overlap: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def load(checkpoint: str | Path = "demo", down_lq: int = 4) -> Restorer:
+def load(checkpoint: str | Path = "demo", down_lq: int = 4, experts: tuple[Expert, ...] | None = None) -> Restorer:
     """A shipped (or named) checkpoint as a `Restorer`, kept for the next call.
+
+    `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper.
 
     Raises: CheckpointError, naming the file and what to do.
     Test: test_store.py::test_missing_checkpoint_is_named
     """
     name = str(checkpoint)
     model, config, _ = load_checkpoint(checkpoint, profile(name if name in ("demo", "paper") else "demo"))
-    return Restorer(model, config, with_factor(down_lq))
+    return Restorer(model, config, with_factor(down_lq) if experts is None else experts)
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:

@@ -25,16 +25,23 @@ def ddim(
     Shapes: predict(z_t [b h w c], t []) -> [b h w c].
     Test: test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form
     """
-    times = schedule.grid(steps, spacing)
-    alpha, sigma = schedule.alpha[times], schedule.sigma[times]
-    plan = (times, alpha, sigma, np.append(alpha[1:], 1.0).astype("f4"), np.append(sigma[1:], 0.0).astype("f4"))
 
     def step(z, now):
         t, alpha_t, sigma_t, alpha_next, sigma_next = now
         z_0, eps = split_prediction(z, predict(z, t), alpha_t, sigma_t, schedule.config.prediction)
         return alpha_next * z_0 + sigma_next * eps, z_0
 
-    return jax.lax.scan(step, z_t, tuple(map(jnp.asarray, plan)))
+    return jax.lax.scan(step, z_t, tuple(map(jnp.asarray, ddim_plan(schedule, steps, spacing))))
+
+
+def ddim_plan(schedule: Schedule, steps: int, spacing: str) -> tuple[np.ndarray, ...]:
+    """Time, alpha and sigma of every step, and alpha and sigma of the step after it (1 and 0 after the last).
+
+    Test: test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form
+    """
+    times = schedule.grid(steps, spacing)
+    alpha, sigma = schedule.alpha[times], schedule.sigma[times]
+    return times, alpha, sigma, np.append(alpha[1:], 1.0).astype("f4"), np.append(sigma[1:], 0.0).astype("f4")
 
 
 def predict_composed(

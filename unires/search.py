@@ -1,16 +1,30 @@
-"""Search: which weights w are best for this photo? Knows scores and vectors, no data set."""
+"""Search: which weights w are best for this photo? Lists of vectors and strategies; knows no data set.
+
+A strategy takes a study (one photo on the table, `unires.engine`), a score or several of which the first decides,
+and a ledger. It returns `Found`: the choice, what was tried, and what it costs.
+"""
 
 import itertools
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from unires.shapes import Photo, Weights
+from unires.engine import Engine, Study, middle
+from unires.ledger import Ledger
+from unires.photo import as_photo
+from unires.score import Score, metric_score
+from unires.shapes import AnyArray, Photo, Weights
+from unires.tasks import Expert
+from unires.trial import Found, Trial, Vectors
 
-Score = Callable[[Photo], float]  # larger is better
+SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
+
+Scores = Score | Sequence[Score]  # the first decides, the others watch
+Book = Ledger | str | os.PathLike | None  # a ledger, the folder of all ledgers, or None: forgotten afterwards
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,7 @@ def grid(
     return np.array(found, np.float32) / np.float32(one)
 
 
-def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], score: Score) -> Choice:
+def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], score: Callable) -> Choice:
     """Restore with each candidate, score each result, keep the best (the first of equals).
 
     Paper: Eq. 3, w* = argmax Q(g(x, w)), over a list: the whole grid, or a few frequent vectors (Table 5).
@@ -62,3 +76,160 @@ def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], 
         if best is None or scores[-1] > best[1]:
             best = (w, scores[-1], photo)
     return Choice(*best, tuple(scores))
+
+
+def strike_out(vectors: Vectors, names: Iterable[str], experts: Sequence[Expert]) -> Float[np.ndarray, "left k"]:
+    """The vectors in which the named experts have weight 0.
+
+    Paper: Table 5 and section 4, experts left out.
+    Raises: ValueError for an unknown expert.
+    Test: test_search.py::test_strike_out_and_one_hot
+    """
+    at = {expert.name: k for k, expert in enumerate(experts)}
+    names = list(names)
+    if unknown := [name for name in names if name not in at]:
+        raise ValueError(f"unknown expert {', '.join(map(repr, unknown))}: choose from {', '.join(at)}")
+    columns = [at[name] for name in names]
+    return np.asarray(vectors)[~(np.asarray(vectors)[:, columns] != 0).any(1)]
+
+
+def one_hot(experts: int = 6) -> Vectors:
+    """Each expert alone.
+
+    Test: test_search.py::test_strike_out_and_one_hot
+    """
+    return np.eye(experts, dtype=np.float32)
+
+
+def among(study: Study, vectors: Vectors, scores: Scores, ledger: Book = None, strategy: str = "list") -> Found:
+    """Sample every vector of a list and take the best, the first of equals.
+
+    The list makes the strategy: `grid()` is the paper's exhaustive search, `grid(low=0, high=1)` its cheaper
+    range, `strike_out`, `one_hot` and `unires.learned.frequent_sets` are others, one vector alone is the average.
+    Paper: section 4 and Table 5, for any list.
+    Raises: ValueError for an empty list or a vector that is no mix.
+    Test: test_search.py::test_lists_find_the_known_optimum
+    """
+    trial = Trial.open(study, scores, ledger)
+    return trial.finish(strategy, trial.sample(vectors))
+
+
+def surrogate(
+    study: Study,
+    vectors: Vectors,
+    scores: Scores,
+    ledger: Book = None,
+    best: int = 8,
+    walk: bool = False,
+    steps: int | None = None,
+) -> Found:
+    """Rank all vectors by the weighted sum of the experts' own final latents, then sample the `best` few exactly.
+
+    Weights sum to 1, so the sum is right to first order in how much the experts differ, and exact if the network
+    is linear in z_t with the same slope for every expert. Ranking costs K S UNet calls once, then one decode and
+    one score a vector. With `walk`, not all vectors are ranked: from the best expert, and on from every new best,
+    to the vectors that differ by one shift of weight from an expert to another, until nothing near is better.
+    Paper: our choice; section 3's constraint makes it possible.
+    Raises: ValueError if `best` is below 1.
+    Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network
+    """
+    if best < 1:
+        raise ValueError(f"best must be at least 1, not {best}")
+    trial, steps = Trial.open(study, scores, ledger), steps or study.config.sample.steps
+    vectors, latents = np.asarray(vectors, np.float32), trial.own_latents(steps)
+    alone = trial.sample(one_hot(len(study.experts)), steps)
+    if walk:
+        guessed = _walk(trial, vectors, latents, np.asarray(trial.rank(alone)[0].weights), steps)
+    else:
+        guessed = trial.mix(vectors, latents, steps)
+    few = np.array([line.weights for line in trial.rank(guessed)[:best]], np.float32)
+    name = "surrogate walk" if walk else "surrogate"
+    return trial.finish(name, alone + trial.sample(few, steps))
+
+
+def _walk(trial: Trial, vectors: Vectors, latents, start: Weights, steps: int) -> list:
+    """Lines of all vectors met on the way uphill."""
+    apart = np.abs(vectors[:, None] - vectors).sum(-1)
+    shift = np.where(apart > 1e-6, apart, np.inf).min()  # the smallest move that the list knows
+    here, met = np.abs(vectors - start).sum(1).argmin(), {}
+    while True:
+        near = np.flatnonzero(apart[here] < shift + 1e-6)
+        lines = trial.mix(vectors[near], latents, steps)
+        met |= dict(zip(near.tolist(), lines, strict=True))
+        best = max(range(len(lines)), key=lambda n: trial.score(lines[n]))
+        if trial.score(lines[best]) <= trial.score(met[int(here)]):
+            return list(met.values())
+        here = near[best]
+
+
+def funnel(
+    study: Study,
+    vectors: Vectors,
+    scores: Scores,
+    ledger: Book = None,
+    steps: Sequence[int] | None = None,
+    keep: Sequence[int] = (64, 8),
+) -> Found:
+    """Successive halving: try all with the fewest sampling steps, the `keep[i]` best of each round with more.
+
+    One step alone costs K UNet calls for any number of vectors, for then all is shared.
+    Paper: our choice.
+    Raises: ValueError if there is not one more round than numbers to keep, or the numbers do not fall.
+    Test: test_search.py::test_the_funnel_narrows
+    """
+    full = study.config.sample.steps
+    steps = tuple(steps) if steps else tuple(np.linspace(1, full, len(keep) + 1).round().astype(int).tolist())
+    if len(steps) != len(keep) + 1 or list(keep) != sorted(keep, reverse=True) or min(keep) < 1:
+        raise ValueError(f"rounds of {steps} steps need {len(steps) - 1} falling numbers to keep, not {tuple(keep)}")
+    trial = Trial.open(study, scores, ledger)
+    for count, number in zip(steps[:-1], keep, strict=True):
+        lines = trial.rank(trial.sample(vectors, count))[:number]
+        vectors = np.array([line.weights for line in lines], np.float32)
+    return trial.finish("funnel", trial.sample(vectors, steps[-1]))
+
+
+def predicted(
+    study: Study,
+    vectors: Vectors,
+    guesses: Float[np.ndarray, " n"],
+    scores: Scores,
+    ledger: Book = None,
+    best: int = 1,
+) -> Found:
+    """Sample only the `best` vectors of a list by scores that were predicted from the photo, and take the best.
+
+    Paper: our choice: `unires.learned.ScorePredictor` instead of predicting weights.
+    Raises: ValueError if `best` is below 1.
+    Test: test_search.py::test_predicted_scores_choose
+    """
+    if best < 1:
+        raise ValueError(f"best must be at least 1, not {best}")
+    order = np.argsort(-np.asarray(guesses), kind="stable")[:best]
+    return among(study, np.asarray(vectors)[order], scores, ledger, "score prediction")
+
+
+def automatic(
+    engine: Engine,
+    photo: AnyArray,
+    scores: Scores | None = None,
+    ledger: Book = None,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    best: int = 4,
+    side: int = SIDE,
+) -> tuple[Photo, Found]:
+    """Restore a photo of any size with weights that are searched in its middle, at its own pixels.
+
+    The surrogate walks over the paper's grid by NIQE, unless other scores are given. Where the score finds nothing to
+    look at (a flat middle), the blind expert works alone.
+    Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
+    Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole
+    """
+    y = as_photo(photo)
+    study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
+    scores = metric_score("niqe") if scores is None else scores
+    found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, walk=True, steps=steps)
+    if found.photo.shape == y.shape:
+        return found.photo, found
+    return engine.restorer(y, found.weights, seed=seed, steps=steps), found

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from unires.shapes import Weights
+from unires.shapes import AnyArray, Weights
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ MD = Expert("MD", "Motion-deblur", probability=0.28)
 DD = Expert("DD", "Defocus-deblur", probability=0.18)
 DN = Expert("DN", "Denoise", probability=0.22)
 DOWNLQ = Expert("DownLQ", SR.prompt, factor=4)
+
+# Words added on top of searched weights, +1 and -1 (paper, A.7).
+POSITIVE = Expert(
+    "positive",
+    "photorealistic, clean, high-resolution, ultra-high definition, 4k detail, 8k resolution, masterpiece, "
+    "cinematic, highly detailed.",
+)
+NEGATIVE = Expert(
+    "negative",
+    "oil painting, cartoon, blur, dirty, messy, low quality, deformation, low resolution, over-smooth.",
+)
 
 TASKS = (SR, MD, DD, DN)
 EXPERTS = (BR, SR, MD, DD, DN, DOWNLQ)
@@ -66,3 +78,36 @@ def weights_dict(vector: Weights, experts: tuple[Expert, ...] = EXPERTS) -> dict
     return {
         e.name: round(float(w), 4) for e, w in zip(experts, np.asarray(vector), strict=True) if abs(float(w)) > 1e-6
     }
+
+
+def down_lq_experts(factors: tuple[int, ...] = (2, 4, 8, 16)) -> tuple[Expert, ...]:
+    """DownLQ at several factors, each an expert of its own: DownLQ2, DownLQ4 and so on.
+
+    Paper: Figure 3's factors.
+    Test: test_engine.py::test_any_list_of_experts
+    """
+    return tuple(Expert(f"DownLQ{factor}", SR.prompt, factor) for factor in factors)
+
+
+def with_words(vectors: Weights | Float[AnyArray, "n k"], strength: float = 1.0) -> Float[AnyArray, "..."]:
+    """Vectors for the same experts followed by POSITIVE and NEGATIVE, which get +strength and -strength.
+
+    The sum stays 1.
+    Paper: A.7, with strength 1.
+    Test: test_engine.py::test_words_are_added_on_top
+    """
+    vectors = np.asarray(vectors, np.float32)
+    words = np.broadcast_to(np.array([strength, -strength], np.float32), (*vectors.shape[:-1], 2))
+    return np.concatenate([vectors, words], axis=-1)
+
+
+def guidance(scale: float, conditional: str = SR.name, unconditional: str = BR.name) -> dict[str, float]:
+    """Classifier-free guidance as weights: (1 + scale) of the prompt's expert, -scale of the one without text.
+
+    Paper: section 3, guidance as a special case of composition.
+    Raises: ValueError if both are the same expert.
+    Test: test_engine.py::test_guidance_is_a_composition
+    """
+    if conditional == unconditional:
+        raise ValueError(f"guidance needs two experts, not {conditional!r} twice")
+    return {conditional: 1 + scale, unconditional: -scale}

@@ -1,0 +1,185 @@
+"""The strategies: each finds what is known to be best, and its bill is what the formulas say."""
+
+import numpy as np
+import pytest
+from linear import CONFIG, engine, study
+
+from unires.engine import unet_calls
+from unires.metrics import METRICS
+from unires.score import Score, guarded, metric_score
+from unires.search import among, automatic, funnel, grid, one_hot, predicted, strike_out, surrogate
+from unires.tasks import EXPERTS, weights_dict, weights_vector
+
+WANTED = weights_vector({"MD": 0.6, "DN": -0.2, "DownLQ": 0.6})
+AT = int(np.abs(grid() - WANTED).sum(1).argmin())
+GRID = grid()[AT % 6 :: 6]  # a sixth of it, with the optimum
+SLOPES = (0.08, 0.09, 0.1, 0.11, 0.12, 0.13)
+
+
+def near(study, wanted) -> Score:
+    """Minus the distance to the photo that `wanted` gives: best there, and nowhere else."""
+    ((_, z_0),) = study.latents([wanted])
+    goal = study.photo(z_0)
+    return Score("near", "1", lambda photo: float(np.sqrt(((photo - goal) ** 2).mean())), higher_is_better=False)
+
+
+def away(vector, wanted) -> float:
+    return float(np.abs(np.asarray(vector) - wanted).max())
+
+
+def test_a_score_has_a_name_and_a_direction():
+    grey = np.full((4, 4, 3), 0.5, np.float32)
+    up, down = (Score("mean", "1", lambda photo: float(photo.mean()), b) for b in (True, False))
+    assert up(grey) == 0.5 and down(grey) == -0.5 and up.key == "mean (1)"
+    assert Score("bad", "1", lambda photo: float("nan"), False)(grey) == -np.inf
+
+
+def test_metrics_are_scores():
+    x = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    psnr, niqe = metric_score("psnr", x), metric_score("niqe")
+    assert psnr(np.clip(x + 0.1, 0, 1)) < psnr(np.clip(x + 0.01, 0, 1)) < psnr(x)
+    wide = np.pad(x, [(0, 32), (0, 32), (0, 0)], mode="symmetric")
+    assert niqe(x) == -METRICS["niqe"].function(np.rint(wide * 255) / np.float32(255)) < 0
+    assert niqe(np.zeros((64, 64, 3), np.float32)) == -np.inf  # flat: nothing to look at
+    assert niqe.key.startswith("niqe (BT.601 luma")
+    with pytest.raises(ValueError, match="pass the sharp photo"):
+        metric_score("psnr")
+    with pytest.raises(ValueError, match="unknown metric 'musique'"):
+        metric_score("musique")
+
+
+def test_a_guard_prefers_what_agrees_with_the_flawed_photo():
+    rng = np.random.default_rng(0)
+    y = rng.random((32, 32, 3), np.float32)
+    score = Score("contrast", "1", lambda photo: float(photo.std()))
+    guard = guarded(score, y, weight=2.0)
+    other = np.clip(1.3 * (1 - y), 0, 1)
+    assert score(other) > score(y) and guard(other) < guard(y) == score(y)
+    shifted = np.clip(y, 0.1, 0.8) + 0.1  # rms at a quarter of the size, by hand
+    small = [p.reshape(8, 4, 8, 4, 3).mean((1, 3)) for p in (y, shifted)]
+    expected = score(shifted) - 2 * np.sqrt(np.mean((small[0] - small[1]) ** 2))
+    assert guard(shifted) == pytest.approx(expected, abs=2e-3)
+    with pytest.raises(ValueError, match="at least 0"):
+        guarded(score, y, -1)
+
+
+def test_strike_out_and_one_hot():
+    vectors = strike_out(grid(), ["SR", "DownLQ"], EXPERTS)
+    assert (vectors[:, [1, 5]] == 0).all() and len(vectors) == len(grid(experts=4))
+    assert len(strike_out(grid(), [], EXPERTS)) == 1512
+    assert [weights_dict(w) for w in one_hot()] == [{e.name: 1.0} for e in EXPERTS]
+    with pytest.raises(ValueError, match="unknown expert 'XX': choose from BR"):
+        strike_out(grid(), ["XX"], EXPERTS)
+
+
+LISTS = {
+    "grid": (GRID, WANTED),
+    "range": (grid(low=0), weights_vector({"MD": 0.4, "DD": 0.6})),
+    "strike-out": (strike_out(grid(), ["BR", "DD"], EXPERTS), WANTED),
+    "one-hot": (one_hot(), one_hot()[3]),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_find_the_known_optimum(name):
+    vectors, wanted = LISTS[name]
+    here = study(SLOPES)
+    score, watch = near(here, wanted), Score("mean", "1", lambda photo: float(photo.mean()))
+    before = here.paid.unet_calls
+    found = among(here, vectors, [score, watch], strategy=name)
+    assert found.strategy == name and away(found.weights, wanted) < 1e-6
+    assert found.score == pytest.approx(0, abs=1e-5) == max(line.scores[score.key] for line in found.tried)
+    assert found.scores == {score.key: found.score, watch.key: pytest.approx(found.photo.mean(), abs=1e-5)}
+    assert found.unet_calls == unet_calls(vectors, 3)
+    assert found.paid == here.paid.unet_calls - before
+    assert found.decodes == found.score_calls == len(found.tried) == len(vectors) and found.seconds > 0
+    second = sorted(line.scores[score.key] for line in found.tried)[-2]
+    assert second < -1e-4  # no other vector is as good
+
+
+def test_equals_go_to_the_first_and_nothing_is_refused():
+    here, flat = study(), Score("flat", "1", lambda photo: 7.0)
+    found = among(here, GRID[[40, 3, 9]], flat)
+    assert away(found.weights, GRID[40]) == 0 and found.score == 7.0
+    with pytest.raises(ValueError, match="no candidate weights"):
+        among(here, GRID[:0], flat)
+    with pytest.raises(ValueError, match="at least one score"):
+        among(here, GRID, [])
+    with pytest.raises(ValueError, match="sum to 1"):
+        among(here, np.full((1, 6), 0.2, np.float32), flat)
+
+
+def latents(here, vectors, steps=3):
+    return np.concatenate([z for _, z in sorted(here.latents(vectors, steps), key=lambda pair: pair[0])])
+
+
+@pytest.mark.parametrize("slopes, exact", [(0.1, True), ((0, 0.1, 0.2, 0.3, 0.4, 0.6), False)], ids=["same", "unlike"])
+def test_the_surrogate_is_exact_for_a_linear_network(slopes, exact):
+    """With equal slopes z_0 is affine in w. With unlike ones w also multiplies z_t: the sum is only near."""
+    here, vectors = study(slopes), GRID[::20]
+    mixed = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot()))
+    sampled = latents(here, vectors)
+    worst = np.abs(mixed - sampled).max() / np.abs(sampled).max()
+    assert bool(worst < 1e-5) is exact
+    assert np.abs(mixed - sampled).max() / np.abs(sampled).max() < 0.5
+    one_step = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot(), 1))
+    np.testing.assert_allclose(one_step, latents(here, vectors, 1), atol=1e-5)  # one step is always affine
+
+
+@pytest.mark.parametrize("walk", [False, True])
+def test_the_surrogate_finds_the_known_optimum(walk):
+    here = study(SLOPES)
+    vectors = grid() if walk else GRID
+    found = surrogate(here, vectors, near(here, WANTED), best=4, walk=walk)
+    assert away(found.weights, WANTED) < 1e-6
+    sampled = np.array([line.weights for line in found.tried if line.kind == "sampled"])
+    mixed = [line for line in found.tried if line.kind == "mixed"]
+    assert len(sampled) <= 6 + 4 and found.unet_calls == unet_calls(sampled, 3) <= 6 * 3 + 4 * 6 * 2
+    assert found.decodes == len(sampled) + len(mixed)
+    assert len(mixed) < 400 if walk else len(mixed) == len(GRID)
+    with pytest.raises(ValueError, match="at least 1"):
+        surrogate(here, GRID, near(here, WANTED), best=0)
+
+
+def test_the_funnel_narrows():
+    here = study(SLOPES)
+    found = funnel(here, GRID, near(here, WANTED), steps=(1, 2, 3), keep=(40, 6))
+    assert away(found.weights, WANTED) < 1e-6
+    rounds = {n: np.array([line.weights for line in found.tried if line.steps == n]) for n in (1, 2, 3)}
+    assert [len(rounds[n]) for n in (1, 2, 3)] == [len(GRID), 40, 6]
+    used = {n: int((rounds[n] != 0).sum()) for n in (2, 3)}
+    assert found.unet_calls == 6 + used[2] + 2 * used[3]  # all rounds share the first step
+    assert {tuple(w) for w in rounds[3]} <= {tuple(w) for w in rounds[2]}
+    with pytest.raises(ValueError, match="need 2 falling numbers"):
+        funnel(here, GRID, near(here, WANTED), steps=(1, 2, 3), keep=(6, 40))
+    with pytest.raises(ValueError, match="need 1 falling numbers"):
+        funnel(here, GRID, near(here, WANTED), steps=(1, 3))
+    assert CONFIG.sample.steps == 3
+
+
+def test_predicted_scores_choose():
+    here, vectors = study(SLOPES), np.concatenate([one_hot(), WANTED[None]])
+    guesses = np.array([0, 1, 9, 8, 2, 3, 7.0])
+    score = near(here, WANTED)
+    assert away(predicted(here, vectors, guesses, score).weights, one_hot()[2]) == 0  # trusts the guess
+    found = predicted(here, vectors, guesses, score, best=3)
+    assert away(found.weights, WANTED) == 0 and len(found.tried) == 3
+    assert found.unet_calls == 4 + (1 + 1 + 3) * 2  # MD, DD, DN and DownLQ take part
+    with pytest.raises(ValueError, match="at least 1"):
+        predicted(here, vectors, guesses, score, best=0)
+
+
+def test_automatic_searches_the_middle_and_restores_the_whole():
+    wide = np.random.default_rng(2).random((80, 100, 3), np.float32)
+    score = near(engine(SLOPES).study(wide[16:64, 26:74]), WANTED)  # the middle 48 pixels
+    x_hat, found = automatic(engine(SLOPES), wide, score, side=48)
+    assert away(found.weights, WANTED) < 1e-6 and found.photo.shape == (48, 48, 3)
+    np.testing.assert_array_equal(x_hat, engine(SLOPES).restorer(wide, WANTED))
+    small, found = automatic(engine(SLOPES), wide[:48, :48], score, side=48)
+    assert small is found.photo
+
+
+def test_automatic_is_blind_where_there_is_nothing_to_look_at():
+    flat = Score("nothing", "1", lambda photo: float("nan"))
+    _, found = automatic(engine(SLOPES), np.full((64, 64, 3), 0.5, np.float32), flat)
+    assert weights_dict(found.weights) == {"BR": 1.0} and found.score == -np.inf
