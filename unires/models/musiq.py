@@ -27,7 +27,7 @@ STEM, MAPS, GROUPS = 64, 256, 32
 STEM_EPS, BLOCK_EPS, LAYER_EPS, WEIGHT_EPS = 1e-6, 1e-4, 1e-6, 1e-5  # the same in both variants
 
 Patches = Float[Array, "n p p 3"]
-Maps = Float[Array, "n i j c"]
+Maps = Float[Array, "n _ _ _"]
 Matrix = Float[np.ndarray, "new old"]
 
 
@@ -92,7 +92,7 @@ RESIZE = {
 }
 
 
-def resize(x: Photos, size: tuple[int, int], kind: str) -> Photos:
+def resize(x: Photos, size: tuple[int, int], kind: str) -> Float[Array | np.ndarray, "b i j 3"]:
     """Resize rows and columns by the matrices that `kind` names; an unchanged size is left alone, as in both codes.
 
     Range: any; linear in x.  Test: test_musiq.py::test_bicubic_resize_is_torchs
