@@ -38,18 +38,11 @@ THEIR_TINY = dict(THEIR_SMALL, num_layers=1, longer_side_lengths=[64, 96])
 @pytest.fixture(scope="module")
 def pyiqa():
     """pyiqa's MUSIQ, also where torchvision's own operators cannot be loaded (torch without CUDA)."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
+    pytest.importorskip("torch").set_num_threads(1)
     try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_torchvision_operators"] = library  # they vanish with the object
-    return pytest.importorskip("pyiqa.archs.musiq_arch")
+        return sys.modules[speed.their_musiq().__module__]
+    except ImportError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +55,7 @@ def drawn(shapes: dict[str, tuple], seed: int = 0) -> dict[str, np.ndarray]:
     rng, found = np.random.default_rng(seed), {}
     for name, shape in sorted(shapes.items()):
         noise = rng.standard_normal(shape).astype(np.float32)
-        if len(shape) in (2, 4) and "emb" not in name.rpartition("encoder")[2]:
+        if len(shape) in (2, 4) and not name.endswith("_emb"):
             noise *= np.float32(math.prod(shape[1:]) ** -0.5)
         else:
             noise = np.float32(0.3) * noise + np.float32("weight" in name)
@@ -134,7 +127,7 @@ def test_full_size_is_pyiqa(pyiqa):
 
 def test_ten_classes_give_the_expected_opinion(pyiqa):
     model, module, _ = pair(pyiqa, TINY | {"classes": 10}, THEIR_TINY | {"num_class": 10})
-    x = photos(40, 70)
+    x = photos(48, 70)
     ours, theirs = np.asarray(score(model, x)), module(to_torch(x)).numpy()[:, 0]
     assert np.abs(ours / theirs - 1).max() < 1e-4 and 1 < ours.min() < ours.max() < 10
 
@@ -275,19 +268,17 @@ def test_the_two_deviations_differ_as_their_definitions_say():
     assert distance(both[0], both[1] * math.sqrt(n / (n - 1))) < 1e-4
 
 
-def test_each_choice_of_a_variant_changes_the_score(tiny):
+def test_what_the_choices_of_a_variant_change(tiny):
     _, _, state = tiny
-    x, found = photos(150, 110), {}
-    for name in ("", "resize", "ddof", "tanh_gelu", "all"):
-        choices = {
-            field: getattr(OFFICIAL, field) for field in ("resize", "ddof", "tanh_gelu") if name in (field, "all")
-        }
-        config = replace(PYIQA, **TINY, **choices)
+    x, found, roots = photos(48, 70), {}, {}
+    for name in ("none", "resize", "ddof", "tanh_gelu"):
+        config = replace(PYIQA, **TINY, **({} if name == "none" else {name: getattr(OFFICIAL, name)}))
         model = take_apart(Musiq.abstract(config))[1](convert(state, config))
-        found[name] = np.asarray(score(model, x))
-    apart = {name: distance(value, found[""]) for name, value in found.items()}
-    assert apart[""] == 0
-    assert all(1e-6 < apart[name] < 0.3 for name in ("resize", "ddof", "tanh_gelu", "all")), apart
+        found[name], roots[name] = np.asarray(score(model, x)), model.stem.conv(jnp.asarray(x))
+    apart = {name: distance(value, found["none"]) for name, value in found.items()}
+    assert apart["resize"] > 1e-3 and apart["tanh_gelu"] > 1e-5
+    assert distance(roots["ddof"], roots["none"] * math.sqrt(147 / 146)) < 1e-5
+    assert apart["ddof"] < 1e-5, "a group norm follows each convolution and takes the common factor away again"
 
 
 def test_gradient_is_the_slope(tiny):
@@ -308,7 +299,7 @@ def test_gradient_is_the_slope(tiny):
 
 def test_a_batch_is_its_photos(tiny):
     model, _, _ = tiny
-    x = photos(40, 71)
+    x = photos(48, 70)
     alone = np.concatenate([score(model, x[:1]), score(model, x[1:])])
     assert np.asarray(score(model, x)) == pytest.approx(alone, rel=1e-5)
 

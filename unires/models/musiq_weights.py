@@ -8,6 +8,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def places(config: MusiqConfig, source: str) -> dict[str, Place]:
     """
     modules = {ours: (theirs, official) for ours, theirs, official in _modules(config)}
     found = {}
-    for ours, like in take_apart(Musiq.abstract(config))[0].items():
+    for ours, like in _taken_apart(config)[0].items():
         shape, axes = like.shape, tuple(range(like.ndim))
         module, _, leaf = ours.rpartition(".")
         theirs, official = SINGLE[ours] if ours in SINGLE else modules[module]
@@ -104,7 +105,7 @@ def convert(arrays: Mapping, config: MusiqConfig, source: str = "pyiqa", file: s
     Raises: CheckpointError that lists each missing, unexpected or wrongly shaped array by name.
     Test: test_musiq.py::test_scores_are_pyiqas, test_wrong_arrays_are_named
     """
-    wanted, ours = places(config, source), take_apart(Musiq.abstract(config))[0]
+    wanted, ours = places(config, source), _taken_apart(config)[0]
     names = {place.name for place in wanted.values()}
     faults = [f"missing {name}" for name in sorted(names - set(arrays))]
     faults += [f"unexpected {name}" for name in sorted(set(arrays) - names)]
@@ -148,8 +149,13 @@ def load_musiq(path: str | Path, config: MusiqConfig = OFFICIAL) -> tuple[Musiq,
                 source, arrays = "official", {name: file[name] for name in file.files if name.startswith(PREFIX)}
     except (SafetensorError, zipfile.BadZipFile, ValueError, EOFError, OSError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path.name} is damaged or no {path.suffix} file ({error}): fetch it again") from error
-    _, rebuild = take_apart(Musiq.abstract(config))
+    _, rebuild = _taken_apart(config)
     return rebuild(convert(arrays, config, source, path.name)), hashlib.sha256(data).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _taken_apart(config: MusiqConfig) -> tuple:
+    return take_apart(Musiq.abstract(config))
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
