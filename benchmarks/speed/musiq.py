@@ -1,0 +1,124 @@
+"""How fast is our MUSIQ beside pyiqa's, on this machine? Writes musiq.json beside this file.
+
+    python -m benchmarks.speed.musiq [--sizes 512 256] [--batch 8] [--turns 3] [--threads 1]
+
+The same random weights in both (speed doesn't depend on them), and the same photos: ours compiled and in one batch,
+pyiqa's one photo after another, as it is used. They are measured in turns in one run (ours, theirs, ours, theirs), so
+that a busy machine slows both alike; the ratio is the number to keep. Needs pip install unires[paper].
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import jax
+import numpy as np
+
+from unires.models.ldm import take_apart
+from unires.models.musiq import PYIQA, Musiq, score
+from unires.models.musiq_weights import convert
+from unires.models.store import write_beside
+
+OUT = Path(__file__).with_name("musiq.json")
+KEPT = []  # torch operators vanish with the library object
+
+
+def seconds(call) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def their_musiq() -> type:
+    """pyiqa's MUSIQ, also where torchvision's own operators cannot be loaded (torch without CUDA).
+
+    Raises: ImportError: pyiqa or torch is not installed.
+    Test: test_musiq.py::test_the_speed_script_runs
+    """
+    try:
+        import torch
+
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:
+            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for operator in ("nms", "qnms"):
+                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            KEPT.append(library)
+        from pyiqa.archs.musiq_arch import MUSIQ
+    except ImportError:
+        raise ImportError("the comparison needs the packages pyiqa and torch: pip install unires[paper]") from None
+    return MUSIQ
+
+
+def compare(sizes: list[int], batch: int, turns: int, depth: int = PYIQA.depth) -> dict:
+    """Images a second of both, and the median of the ratios, for each size.
+
+    Test: test_musiq.py::test_the_speed_script_runs
+    """
+    module = their_musiq()
+    import torch
+
+    torch.manual_seed(0)
+    theirs = module(pretrained=False, num_layers=depth).eval()
+    config = replace(PYIQA, depth=depth)
+    _, rebuild = take_apart(Musiq.abstract(config))
+    ours = rebuild(convert({name: value.numpy() for name, value in theirs.state_dict().items()}, config))
+    rng, found = np.random.default_rng(0), {}
+    for size in sizes:
+        x = rng.random((batch, size, size, 3), np.float32)
+        photos = [torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)[None])) for photo in x]
+
+        def run_ours(x=x):
+            return np.asarray(score(ours, x))
+
+        def run_theirs(photos=photos):
+            with torch.no_grad():
+                return np.array([float(theirs(photo)) for photo in photos])
+
+        compiling = seconds(run_ours)  # the first call compiles
+        apart = np.abs(run_ours() / run_theirs() - 1).max()
+        times = [(seconds(run_ours), seconds(run_theirs)) for _ in range(turns)]
+        found[str(size)] = {
+            "ours, images a second": round(batch / median(a for a, _ in times), 3),
+            "pyiqa, images a second": round(batch / median(b for _, b in times), 3),
+            "ours is faster by": round(median(b / a for a, b in times), 2),
+            "first call, seconds": round(compiling, 1),
+            "largest relative difference": float(f"{apart:.1e}"),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.musiq", description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 256])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; ours takes all cores")
+    parser.add_argument("--depth", type=int, default=PYIQA.depth, help="fewer layers only to try the script")
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(given.threads)
+    found = {
+        "batch": given.batch,
+        "layers": given.depth,
+        "cores": os.cpu_count(),
+        "torch threads": given.threads,
+        "device": jax.devices()[0].device_kind,
+        "sizes": compare(given.sizes, given.batch, given.turns, given.depth),
+    }
+    write_beside(given.out, (json.dumps(found, indent=2) + "\n").encode())
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
