@@ -422,7 +422,7 @@ mean_table(rows).round(4)
 
 # %%
 try:
-    kept = [r for r in read_rows(run_dir) if r["source"].startswith("10_") and r["method"] == "LQ"]
+    kept = [r for r in read_rows(run_dir) if r["method"] == "LQ" and r["set"] in evaluation.sets]
 except FileNotFoundError:
     kept = []
 have = {(r["set"], r["image"]) for r in kept}
