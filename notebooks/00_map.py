@@ -107,13 +107,13 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | notebook | question | minutes smoke, demo |
 # |---|---|---|
 # | `00_map` | What is UniRes and where is everything? | <1, <1 |
-# | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, 2 |
+# | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, <1 |
 # | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
-# | `20_latents` | What is a latent, and what does it cost to work there? | <1, 1 |
-# | `30_train_experts` | How does one network learn four tasks at once? | <1, 4 |
-# | `40_one_expert` | What can each expert do on its own? | <1, 8 |
-# | `50_compose_experts` | What happens when their guesses are mixed? | <1, 10 |
-# | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 2 |
+# | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
+# | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
+# | `40_one_expert` | What can each expert do on its own? | <1, 4 |
+# | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
+# | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]

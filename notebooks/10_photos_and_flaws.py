@@ -13,7 +13,7 @@
 # **In:** sharp photos that ship inside Python packages. **Out:** flawed copies with a recipe each, the test sets
 # that every later notebook restores, and the first rows of numbers: what the flawed photos score as they are.
 #
-# **Minutes:** smoke under 1 | demo about 2.
+# **Minutes:** smoke under 1 | demo under 1.
 #
 # Restoration is learned from pairs: a sharp photo $x$ and a flawed one $y$. Nobody has both of the same moment, so
 # we take sharp photos and break them. What the model can repair later is decided here: it will know exactly the

@@ -15,7 +15,7 @@
 # **Out:** two fixed mixtures from the paper and four even pairs of our own, measured on every photo of every
 # set: rows in `rows.jsonl`, the strip of the paper's Figure 9, and the table that says whether mixing pays.
 #
-# **Minutes:** smoke under 1 | demo about 10 (restoring every photo with six mixtures is nearly all of it).
+# **Minutes:** smoke under 1 | demo about 5 (restoring every photo with six mixtures is nearly all of it).
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. An *expert* is a question to one and the
 # same network: blind restoration (BR, no text), super-resolution (SR), motion deblurring (MD), defocus

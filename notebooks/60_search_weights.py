@@ -16,7 +16,7 @@
 # **Out:** for every photo of every set the best of a list of weight vectors by that score, and beside it an
 # *oracle* that was allowed to look at the answer: rows in `rows.jsonl`, and how much the search lost.
 #
-# **Minutes:** smoke under 1 | demo about 2 (much longer if it must restore every candidate itself).
+# **Minutes:** smoke under 1 | demo about 1 (much longer if it must restore every candidate itself).
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -192,8 +192,8 @@ again = search(item, no_reference_score)
 assert np.array_equal(again.weights, choice.weights) and again.scores == choice.scores
 
 # %% [markdown]
-# If the score were a good judge, the two bars of each candidate would shrink and grow together. Shorter is better
-# on both sides; the chosen candidate is dark.
+# If the score were a good judge, the dots of each candidate would lie equally far left on both sides. Left is
+# better; the chosen candidate is dark.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
@@ -201,8 +201,8 @@ labels = ("NIQE (decides)", "LPIPS to HQ (judges)")
 for axis, found, label in zip(axes, (choice, oracle), labels, strict=True):
     values = -np.array(found.scores)
     colours = ["C0" if value == values.min() else "#a9bcd8" for value in values]
-    axis.barh(names, values, color=colours)
-    axis.set(xlabel=f"{label}, lower is better", xlim=(values.min() * 0.9, values.max() * 1.02))
+    axis.scatter(values, names, c=colours)
+    axis.set(xlabel=f"{label}, lower is better")
     axis.grid(axis="y", visible=False)
 axes[0].invert_yaxis()
 agreement = spearmanr(choice.scores, oracle.scores).statistic
