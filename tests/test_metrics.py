@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import fit_niqe
+from benchmarks.peers import import_pyiqa
 from unires import niqe as niqe_module
 from unires.metrics import METRICS, measure
 from unires.niqe import Prior, aggd, features, fit_prior, grey, load_prior, niqe
@@ -27,19 +28,11 @@ def photos() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def pyiqa():
-    """pyiqa, also where torchvision's own operators cannot be loaded (torch without CUDA)."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
+    pytest.importorskip("torch").set_num_threads(1)
     try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_torchvision_operators"] = library  # they vanish with the object
-    return pytest.importorskip("pyiqa")
+        return import_pyiqa()
+    except ImportError as missing:
+        pytest.skip(str(missing))
 
 
 def to_torch(photo: np.ndarray):

@@ -41,7 +41,7 @@ THEIR_TINY = dict(THEIR_SMALL, num_layers=1, longer_side_lengths=[64, 96])
 
 @pytest.fixture(scope="module")
 def pyiqa():
-    """pyiqa's MUSIQ, also where torchvision's own operators cannot be loaded (torch without CUDA)."""
+    """The module of pyiqa that MUSIQ lies in."""
     pytest.importorskip("torch").set_num_threads(1)
     try:
         return sys.modules[speed.their_musiq().__module__]

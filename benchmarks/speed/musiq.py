@@ -10,7 +10,6 @@ that a busy machine slows both alike; the ratio is the number to keep. Needs pip
 import argparse
 import json
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,13 @@ from statistics import median
 import jax
 import numpy as np
 
+from benchmarks.peers import import_pyiqa
 from unires.models.ldm import take_apart
 from unires.models.musiq import PYIQA, Musiq, score
 from unires.models.musiq_weights import convert
 from unires.models.store import write_beside
 
 OUT = Path(__file__).with_name("musiq.json")
-KEPT = []  # torch operators vanish with the library object
 
 
 def seconds(call) -> float:
@@ -35,26 +34,14 @@ def seconds(call) -> float:
 
 
 def their_musiq() -> type:
-    """pyiqa's MUSIQ, also where torchvision's own operators cannot be loaded (torch without CUDA).
+    """pyiqa's MUSIQ.
 
     Raises: ImportError: pyiqa or torch is not installed.
     Test: test_musiq.py::test_the_speed_script_runs
     """
-    try:
-        import torch
+    import_pyiqa()
+    from pyiqa.archs.musiq_arch import MUSIQ
 
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError:
-            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-                del sys.modules[name]
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            for operator in ("nms", "qnms"):
-                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            KEPT.append(library)
-        from pyiqa.archs.musiq_arch import MUSIQ
-    except ImportError:
-        raise ImportError("the comparison needs the packages pyiqa and torch: pip install unires[paper]") from None
     return MUSIQ
 
 
