@@ -17,7 +17,7 @@ from unires.degrade import super_resolution as sr
 SETTINGS = {"Real-ESRGAN": sr.REAL_ESRGAN, "StableSR": sr.STABLE_SR}
 OPS = {**sr.OPS, "jpeg": codec.jpeg, "shrink": sr.resize, "enlarge": sr.resize}
 HUGE = 40_000  # so large that a drawn ratio can be read off the drawn size
-DRAWS = {"Real-ESRGAN": 4_000, "StableSR": 10_000}  # the code is the same, the numbers differ
+DRAWS = 10_000
 
 # The published table, as (low, high): Real-ESRGAN, StableSR.
 PUBLISHED = {
@@ -80,7 +80,7 @@ def read(steps):
 @cache
 def draws(name):
     x, rng = np.broadcast_to(np.float32(0), (HUGE, HUGE, 3)), np.random.default_rng(1)
-    return [read(sr.draw(x, rng, None, SETTINGS[name])) for _ in range(DRAWS[name])]
+    return [read(sr.draw(x, rng, None, SETTINGS[name])) for _ in range(DRAWS)]
 
 
 def ratio(drawn, stage):
