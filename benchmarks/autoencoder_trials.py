@@ -26,20 +26,24 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
 from unires.train import train_vae
 
-CANDIDATES = {  # name: (widths, latent channels)
-    "f4 c12": ((16, 32, 64), 12),
-    "f4 c16": ((16, 32, 64), 16),
-    "f4 c8": ((16, 32, 64), 8),
-    "f4 c4": ((16, 32, 64), 4),
-    "f8 c32": ((16, 32, 64, 96), 32),
-    "f8 c64": ((16, 32, 64, 96), 64),
+CANDIDATES = {  # name: (widths, latent channels, patch)
+    "f4 c12": ((16, 32, 64), 12, 1),
+    "f4 c16": ((16, 32, 64), 16, 1),
+    "f4 c8": ((16, 32, 64), 8, 1),
+    "f4 c4": ((16, 32, 64), 4, 1),
+    "f8 c32": ((16, 32, 64, 96), 32, 1),
+    "f8 c64": ((16, 32, 64, 96), 64, 1),
+    "f8 c64 p2": ((32, 64, 96), 64, 2),
+    "f8 c64 p4": ((64, 96), 64, 4),
+    "f8 c48 p4": ((64, 96), 48, 4),
 }
 
 
 def candidate(name: str, steps: int) -> Config:
     """The demo config with another autoencoder and `steps` training steps."""
-    widths, channels = CANDIDATES[name]
-    vae = replace(DEMO.vae, encoder_channels=widths, decoder_channels=widths, latent_channels=channels)
+    widths, channels, patch = CANDIDATES[name]
+    sizes = {"encoder_channels": widths, "decoder_channels": widths, "latent_channels": channels, "patch": patch}
+    vae = replace(DEMO.vae, **sizes)
     return replace(DEMO, vae=vae, train_vae=replace(DEMO.train_vae, stages=(Stage(64, 8, steps),)))
 
 

@@ -1,6 +1,7 @@
 """Photos: what may be trained on, what is evaluated, and that batches depend on seed and step alone."""
 
 import dataclasses
+import hashlib
 import shutil
 
 import numpy as np
@@ -110,3 +111,13 @@ def test_stage_at():
     assert [stage_at(config, s).crop for s in range(5)] == [8, 8, 8, 16, 16]
     with pytest.raises(ValueError, match="after the last stage"):
         stage_at(config, 5)
+
+
+def test_validation_photos_are_not_trained_on(tmp_path):
+    """By the hash of the file alone: each photo is in one part, and nothing is in neither."""
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.png", np.random.default_rng(i).random((40, 40, 3), np.float32))
+    expected = {p.name for p in tmp_path.iterdir() if hashlib.sha256(p.read_bytes()).hexdigest()[0] == "0"}
+    training, validation = Photos.read(tmp_path, 32), Photos.read(tmp_path, 32, validation=True)
+    assert 0 < len(expected) < 20 and set(validation.names) == expected
+    assert set(training.names) == {p.name for p in tmp_path.iterdir()} - expected

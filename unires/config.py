@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """KL autoencoder. The downsampling factor is 2 ** (len(encoder_channels) - 1)."""
+    """KL autoencoder. The downsampling factor is patch * 2 ** (len(encoder_channels) - 1)."""
 
     encoder_channels: tuple[int, ...]
     decoder_channels: tuple[int, ...]
@@ -18,11 +18,12 @@ class VAEConfig:
     mid_attention: bool = False
     shortcut: bool = False  # a linear path (cosine transform of patches) around encoder and decoder
     groups: int = 8
+    patch: int = 1  # pixels a side that the first convolution sees as one position: no layer at full resolution
     scale: float | None = None  # None: shift and scale of each channel are measured after training
 
     @property
     def factor(self) -> int:
-        return 2 ** (len(self.encoder_channels) - 1)
+        return self.patch * 2 ** (len(self.encoder_channels) - 1)
 
 
 @dataclass(frozen=True)

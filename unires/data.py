@@ -143,11 +143,14 @@ class Photos:
     manifest: str  # sha256 over the files' own sha256, sorted
 
     @classmethod
-    def read(cls, folder: Path, least: int) -> "Photos":
-        """Decode a folder; photos smaller than `least` pixels and held-out photos are not used.
+    def read(cls, folder: Path, least: int, validation: bool = False) -> "Photos":
+        """Decode the training part of a folder, or its validation part: the photos whose sha256 begins with 0.
+
+        One photo in sixteen is never trained on: settings are chosen, and weights learned, on these. Photos smaller
+        than `least` pixels are not used.
 
         Raises: PhotoError if the folder holds no usable photo or one of the held-out photos.
-        Test: test_data.py::test_held_out_photos_are_not_for_training
+        Test: test_data.py::test_held_out_photos_are_not_for_training, test_validation_photos_are_not_trained_on
         """
         files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         held_out = {sha256(p): name for name, p in held_out_paths().items() if p.is_file()}
@@ -156,6 +159,8 @@ class Photos:
             digest = sha256(path)
             if digest in held_out:
                 raise PhotoError(f"{path} is the held-out photo {held_out[digest]}: remove it from the training folder")
+            if is_validation(digest) != validation:
+                continue
             photo = read_photo(path)
             if max(photo.shape[:2]) > LONG_SIDE:
                 photo = halve(photo)
@@ -164,9 +169,18 @@ class Photos:
                 arrays.append(np.round(photo * 255).astype(np.uint8))
                 hashes.append(digest)
         if not arrays:
-            raise PhotoError(f"{folder} holds no JPEG or PNG photo of at least {least} pixels a side")
+            part = "validation" if validation else "training"
+            raise PhotoError(f"{folder} holds no JPEG or PNG photo for {part} of at least {least} pixels a side")
         manifest = hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
         return cls(tuple(names), tuple(arrays), manifest)
+
+
+def is_validation(digest: str) -> bool:
+    """Whether a photo with this sha256 belongs to the validation part.
+
+    Test: test_data.py::test_validation_photos_are_not_trained_on
+    """
+    return digest.startswith("0")
 
 
 def halve(photo: Photo) -> Float[np.ndarray, "half_h half_w 3"]:

@@ -83,7 +83,8 @@ class Encoder(nnx.Module):
 
     def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
         channels = config.encoder_channels
-        self.conv_in = conv(3, channels[0], 3, rngs)
+        self.stem = config.patch
+        self.conv_in = conv(3 * self.stem**2, channels[0], 3, rngs)
         self.levels = nnx.List()
         self.downs = nnx.List()
         for i, c in enumerate(channels):
@@ -103,7 +104,7 @@ class Encoder(nnx.Module):
             self.quant.bias[...] = jnp.where(jnp.arange(2 * c) < c, 0.0, START_LOG_VARIANCE)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        h = self.conv_in(x)
+        h = self.conv_in(to_patches(x, self.stem))
         for i, level in enumerate(self.levels):
             for block in level:
                 h = block(h)
@@ -133,7 +134,8 @@ class Decoder(nnx.Module):
             if i < len(channels) - 1:
                 self.ups.append(Upsample(c, rngs))
         self.norm = nnx.GroupNorm(channels[-1], config.groups, epsilon=EPS, rngs=rngs)
-        self.conv_out = conv(channels[-1], 3, 3, rngs, zero=config.shortcut)
+        self.stem = config.patch
+        self.conv_out = conv(channels[-1], 3 * self.stem**2, 3, rngs, zero=config.shortcut)
         self.patch = config.factor
         basis = patch_basis(self.patch, config.latent_channels).T
         self.shortcut = linear(basis, rngs) if config.shortcut else None
@@ -145,7 +147,7 @@ class Decoder(nnx.Module):
                 h = block(h)
             if i < len(self.ups):
                 h = self.ups[i](h)
-        x = self.conv_out(nnx.silu(self.norm(h)))
+        x = from_patches(self.conv_out(nnx.silu(self.norm(h))), self.stem)
         return x if self.shortcut is None else x + from_patches(self.shortcut(z), self.patch)
 
 
