@@ -61,7 +61,7 @@ from unires.models.text import tokenize
 from unires.photo import read_photo, write_photo
 from unires.restore import Restorer
 from unires.schedule import Schedule
-from unires.tasks import BR, TASKS
+from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
 
 sns.set_theme(style="whitegrid", context="paper", font_scale=1.1)
 shipped, config, story = load_model(PROFILES[profile])
@@ -223,23 +223,24 @@ save_figure(figure, run_dir, "30_left_to_say.png")
 # A fresh network's last layer is zero, so its answer is known without running it: $\hat v = m$.
 # Then the loss must be the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch,
 # the same keys for $t$, $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole
-# network, has to give the same number. (Encoding a small pair costs as much as the small UNet, so
-# each encoded pair is used for `draws` draws of time, noise and dropped conditions. The loss
-# stays the same expectation.)
+# network, has to give the same number. (Encoding costs a good part of a step, so each encoded pair is used for
+# `draws` draws of time, noise and dropped conditions. The loss stays the same expectation.) Two habits of the
+# profile are switched off here and come back below: words in place of prompts, and the sampler's own times.
 
 # %%
 model = LDM(config, nnx.Rngs(seed))
 model.vae, model.spread = shipped.vae, shipped.spread
 arrays, rebuild = take_apart(model)
 encode = functools.partial(jax.jit(lambda arrays, x: rebuild(arrays).vae.encode(x)), arrays)
-ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
+ids = tokenize([expert.prompt for expert in (BR, *TASKS, POSITIVE, NEGATIVE)], config.text)
+plain = dataclasses.replace(config, words=0.0, train=dataclasses.replace(config.train, sampler_times=0.0))
 batch = pair_batch(photos, stage, seed, 0) | {"ids": ids}
 key = jax.random.key(seed)
 print(f"{parameter_count(model.unet):,} parameters in the UNet")
 print(f"{parameter_count(model.text):,} in the text encoder")
 
 # %%
-k_t, k_eps, k_image, k_text = jax.random.split(key, 4)  # as ldm_loss splits it
+k_t, k_eps, k_image, k_text, k_words, k_own = jax.random.split(key, 6)  # as ldm_loss splits it
 latents = np.asarray(encode(np.concatenate([batch["x"], batch["y"]])), np.float64)
 z_0, z_lq = (np.repeat(half, config.train.draws, axis=0) for half in np.split(latents, 2))
 t = np.asarray(jax.random.randint(k_t, (len(z_0),), 0, config.schedule.steps))
@@ -254,7 +255,7 @@ m = sigma * (alpha * (1 - s**2) * z_t - keep * z_lq) / evidence  # what a fresh 
 unit = (s**2 / evidence).mean(-1, keepdims=True)
 by_hand = np.mean((target - m) ** 2 / unit)
 
-library, per_task = jax.jit(lambda a, b, k: loss.ldm_loss(rebuild(a), b, k, config, schedule))(arrays, batch, key)
+library, per_task = jax.jit(lambda a, b, k: loss.ldm_loss(rebuild(a), b, k, plain, schedule))(arrays, batch, key)
 print(f"by hand {by_hand:.6f}   unires.loss {float(library):.6f}")
 assert np.isclose(by_hand, library, rtol=1e-4)
 
@@ -283,7 +284,7 @@ def text(ids):
 stand_in = SimpleNamespace(vae=vae, text=text, predict=copyist, prior=lambda *_: (0.0, 1.0))
 price = 1 / sigma**2 if config.schedule.prediction == "v" else (alpha / sigma) ** 2
 by_hand = np.mean(price * (z_0 - keep * z_lq) ** 2)
-library, _ = loss.ldm_loss(stand_in, batch, key, config, schedule)
+library, _ = loss.ldm_loss(stand_in, batch, key, plain, schedule)
 print(f"by hand {by_hand:.5f}   unires.loss {float(library):.5f}")
 assert np.isclose(by_hand, library, rtol=1e-3)
 
@@ -329,6 +330,25 @@ assert np.allclose(share, p, atol=0.015)
 share.round(3)
 
 # %% [markdown]
+# **Words.** One prompt in a hundred is replaced by praise ("photorealistic, clean, ..."), and one in a hundred by
+# blame ("oil painting, blur, ...") *with the pair turned round*: from sharp to flawed. So the network learns what
+# to move away from, and notebook 80 subtracts it (A.7 of the paper).
+#
+# **The sampler's own times.** A sampler of few steps only ever asks at a few times, the first of them pure noise.
+# A part of the draws (`sampler_times`) goes to just these; the rest stays uniform, so that any number of steps
+# works. Both shares, counted on the same keys as `ldm_loss` draws them:
+
+# %%
+words = np.asarray(jax.random.uniform(k_words, (many,)))
+own_times = schedule.grid(config.sample.steps, config.sample.spacing)
+at_own = np.asarray(jax.random.bernoulli(jax.random.split(k_own)[0], config.train.sampler_times, (many,)))
+counted = {"positive": words < config.words, "negative": words > 1 - config.words, "own times": at_own}
+wanted = {"positive": config.words, "negative": config.words, "own times": config.train.sampler_times}
+print("the sampler asks at t =", own_times.tolist())
+assert all(abs(counted[name].mean() - wanted[name]) < 0.02 for name in wanted)
+pd.DataFrame({"counted": {name: c.mean() for name, c in counted.items()}, "wanted": wanted})
+
+# %% [markdown]
 # A toy that fits in one number shows the hedge. Task A hides $x = 2y$, task B hides $x = y/2$,
 # and A comes up with probability 0.6. Told the task, a linear regression finds 2 and 1/2. Not
 # told, it finds the average $0.6 \cdot 2 + 0.4 \cdot 0.5$, right for neither.
@@ -348,10 +368,11 @@ assert abs(slope["blind"] - (0.6 * 2 + 0.4 * 0.5)) < 0.03
 
 # %% [markdown]
 # ## 5. The optimiser's small print
-# AdamW with clipped gradients. The learning rate climbs linearly (**warm-up**: Adam's first
-# estimates of the gradient's size are poor) and then falls along a cosine. The paper prints a
-# rate and a batch size and nothing more, so the rest is our choice. The three profiles side by
-# side:
+# AdamW or Muon with clipped gradients. Adam divides each number of a gradient by its usual size. Muon looks at a
+# kernel as one matrix and replaces its momentum $U S V^\top$ by $U V^\top$: all directions are learned at the same
+# speed, not the loud ones first (biases, norms and embeddings stay with AdamW). The learning rate climbs linearly
+# (**warm-up**: the first estimates are poor) and then falls along a cosine. The paper prints a rate and a batch
+# size and nothing more, so the rest is our choice; notebook 32 shows what it was based on. The profiles side by side:
 
 # %%
 settings = pd.DataFrame({name: dataclasses.asdict(one.train) for name, one in PROFILES.items()})
@@ -494,7 +515,7 @@ print("this profile's weights:", story.get("sha256"), "| photos:", story.get("ph
 # * the batch of step $s$ is drawn by a generator seeded with (seed, $s$), never by one that
 #   remembers;
 # * the noise key of step $s$ is `fold_in(key(seed), s)`;
-# * a checkpoint holds weights, EMA and both moments of Adam, all in float32; the loss log is cut
+# * a checkpoint holds weights, EMA and the optimiser's moments, all in float32; the loss log is cut
 #   back to its step.
 #
 # So a killed run repeats the steps since its last checkpoint and arrives at the same losses

@@ -106,6 +106,14 @@ def test_tasks_are_drawn_with_the_papers_probabilities(photos):
         assert abs(found - n * p) < 3 * np.sqrt(n * p * (1 - p)), task.name
 
 
+def test_one_task_alone(photos):
+    drawn = pair_batch(photos, Stage(8, 50, 1), 0, 0, taught=("MD",))["task"]
+    assert [TASKS[task].name for task in set(drawn.tolist())] == ["MD"]
+    some = pair_batch(photos, Stage(8, 400, 1), 0, 0, taught=("SR", "DN"))["task"]
+    assert {TASKS[task].name for task in some.tolist()} == {"SR", "DN"}
+    assert np.mean(some == 0) == pytest.approx(0.32 / 0.54, abs=0.1)  # their probabilities, scaled to sum to 1
+
+
 def test_stage_at():
     config = TrainConfig(stages=(Stage(8, 1, 3), Stage(16, 1, 2)), learning_rate=1.0)
     assert [stage_at(config, s).crop for s in range(5)] == [8, 8, 8, 16, 16]

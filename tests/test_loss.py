@@ -19,8 +19,8 @@ SCHEDULES = {
     "v": Schedule.make(ScheduleConfig(prediction="v", zero_terminal_snr=True)),
 }
 KEY = jax.random.key(7)
-IDS = np.zeros((5, 3), np.int32)
-ROWS = np.arange(5, dtype=np.float32)  # the stand-in text encoder's row i holds i everywhere
+IDS = np.zeros((7, 3), np.int32)
+ROWS = np.arange(7, dtype=np.float32)  # the stand-in text encoder's row i holds i everywhere
 
 
 # The autoencoder
@@ -88,9 +88,9 @@ class StandIn(LDM):
         self.text = lambda ids: jnp.broadcast_to(ROWS[:, None, None], (len(ROWS), 3, 2))
 
 
-def settings(draws: int = 1, image: float = 0.0, text: float = 0.0):
-    train = dataclasses.replace(SMOKE.train, draws=draws)
-    return dataclasses.replace(SMOKE, train=train, drop_image=image, drop_text=text)
+def settings(draws: int = 1, image: float = 0.0, text: float = 0.0, words: float = 0.0, own_times: float = 0.0):
+    train = dataclasses.replace(SMOKE.train, draws=draws, sampler_times=own_times)
+    return dataclasses.replace(SMOKE, train=train, drop_image=image, drop_text=text, words=words)
 
 
 def batch(b: int, tasks: int = 4) -> dict:
@@ -192,6 +192,32 @@ def test_times_are_uniform_and_depend_on_the_key():
     assert len(counts) == 10 and abs(counts - 200).max() < 4 * np.sqrt(200)
     np.testing.assert_array_equal(t, seen(settings())[1]["t"])
     assert (t != seen(settings(), seed=1)[1]["t"]).mean() > 0.9
+
+
+def test_the_samplers_own_times_are_drawn_with_their_share():
+    own = SCHEDULES["v"].grid(SMOKE.sample.steps, SMOKE.sample.spacing)
+    at_own = np.isin(seen(settings(own_times=0.3))[1]["t"], own)
+    assert at_own.mean() == pytest.approx(0.3, abs=0.045)  # 2000 draws: four standard deviations
+    t = seen(settings(own_times=1.0))[1]["t"]
+    assert set(t) == set(own) and abs(np.mean(t == own[0]) - 1 / len(own)) < 0.045
+
+
+def test_words_replace_prompts_and_swap_the_pair():
+    """A.7, at a share large enough to count: positive words leave the pair, negative ones turn it round."""
+    data, found = seen(settings(words=0.2, text=0.1))
+    positive, negative = found["row"] == 5, found["row"] == 6
+    assert positive.mean() == pytest.approx(0.2, abs=0.036) and negative.mean() == pytest.approx(0.2, abs=0.036)
+    np.testing.assert_array_equal(found["z_lq"][negative], (2 * data["x"] - 1)[negative])
+    np.testing.assert_array_equal(found["z_lq"][~negative], (2 * data["y"] - 1)[~negative])
+    # What is to be predicted is swapped as well: whoever knows the true z_0 of every item has no loss.
+    z_0 = np.where(negative[:, None, None, None], data["y"], data["x"]).astype(np.float64) * 2 - 1
+    model, config = StandIn(perfect(z_0, SCHEDULES["v"])), settings(words=0.2, text=0.1)
+    loss, parts = ldm_loss(model, data, jax.random.key(0), config, SCHEDULES["v"])
+    assert float(loss) < 1e-8 and max(map(float, parts.values())) < 1e-8
+    loss, _ = ldm_loss(
+        StandIn(perfect(2 * data["x"] - 1.0, SCHEDULES["v"])), data, jax.random.key(0), config, SCHEDULES["v"]
+    )
+    assert float(loss) > 0.01
 
 
 def test_several_draws_reuse_the_pair_with_fresh_noise():

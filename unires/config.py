@@ -48,6 +48,7 @@ class UNetConfig:
     head_dim: int
     groups: int = 32
     from_lq: bool = False  # the network predicts a correction of the LQ latent; needs v prediction
+    text_in_time: bool = False  # the prompt's mean token joins the time embedding: it reaches every residual block
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation of one network (AdamW, linear warm-up, cosine decay to a tenth)."""
+    """Optimisation of one network (linear warm-up, cosine decay to a tenth)."""
 
     stages: tuple[Stage, ...]
     learning_rate: float
@@ -83,6 +84,9 @@ class TrainConfig:
     save_every: int = 500
     draws: int = 1  # times and noises drawn for each pair of a batch
     decay: bool = True  # False: constant rate after the warm-up
+    optimiser: str = "adamw"  # or "muon": kernels by orthogonalised momentum, the rest by AdamW
+    sampler_times: float = 0.0  # share of the draws at the sampler's own times; the others are uniform
+    tasks: tuple[str, ...] = ("SR", "MD", "DD", "DN")  # that are trained
 
     @property
     def steps(self) -> int:
@@ -137,6 +141,7 @@ class Config:
     degradations: str = "stablesr"  # parameters of the training flaws: a key of unires.degrade.SETTINGS
     drop_image: float = 0.1
     drop_text: float = 0.1
+    words: float = 0.01  # share of the prompts replaced by positive words, and again by negative ones
     checkpoint: str | None = None  # name under unires/weights; None: seeded random weights
 
 
@@ -144,8 +149,10 @@ SETS = ("SR", "MD", "DD", "DN", "complex")
 
 DEMO = Config(
     name="demo",
-    vae=VAEConfig((16, 32, 64), (16, 32, 64), latent_channels=12, shortcut=True),
-    unet=UNetConfig((64, 96, 128), attention=(False, True, True), blocks=1, head_dim=32, groups=16, from_lq=True),
+    vae=VAEConfig((64, 96), (64, 96), latent_channels=64, shortcut=True, patch=4),
+    unet=UNetConfig(
+        (128, 192), attention=(False, True), blocks=1, head_dim=32, groups=16, from_lq=True, text_in_time=True
+    ),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
     train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),

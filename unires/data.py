@@ -1,7 +1,7 @@
 """Photos in: training folders with their hashes, held-out photos, evaluation crops, training batches."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,7 @@ from unires.config import Config, Stage, TrainConfig
 from unires.degrade import SETTINGS, Recipe, Settings, degrade
 from unires.photo import PhotoError, read_photo
 from unires.shapes import Photo
-from unires.tasks import TASKS
+from unires.tasks import NAMES, TASKS
 
 LONG_SIDE = 1600  # larger training photos are halved: sharper at the pixel, and they fit in memory
 MARGIN = 16  # pixels around a training crop that the flaws may draw on
@@ -220,16 +220,22 @@ def photo_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str,
 
 
 def pair_batch(
-    photos: Photos, stage: Stage, seed: int, step: int, settings: Settings = SETTINGS["stablesr"]
+    photos: Photos,
+    stage: Stage,
+    seed: int,
+    step: int,
+    settings: Settings = SETTINGS["stablesr"],
+    taught: Sequence[str] = NAMES,
 ) -> dict[str, np.ndarray]:
     """Sharp and flawed crops with the task of each, a pure function of (seed, step).
 
-    Paper: multi-task training with the tasks' probabilities (section 3).
+    Paper: multi-task training with the tasks' probabilities (section 3), of those that are `taught`.
     Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone
     """
     rng = np.random.default_rng([seed, step, 1])
-    tasks = rng.choice(len(TASKS), stage.batch, p=[task.probability for task in TASKS])
+    p = np.array([task.probability * (task.name in taught) for task in TASKS])
+    tasks = rng.choice(len(TASKS), stage.batch, p=p / p.sum())
     xs, ys = [], []
     for task in tasks:
         x = draw_crop(photos, stage.crop + 2 * MARGIN, rng)

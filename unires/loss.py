@@ -48,20 +48,30 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     The image condition (z_LQ) and the text are each dropped with their own probability; no text is what the
     blind expert is trained on. A network that starts from the LQ latent is measured in units of the error of
     that start, so 1 means "has learned nothing". The autoencoder gets no gradient. Each encoded pair is used for
-    `config.train.draws` draws of (t, eps, dropped conditions): encoding costs as much as the UNet here.
-    Paper: Eq. 1 and section 3.
-    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks, n], row 0 the empty prompt.
-    Test: test_loss.py::test_perfect_prediction_has_no_loss
+    `config.train.draws` draws of (t, eps, dropped conditions): encoding is a good part of the cost.
+    A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
+    Paper: Eq. 1, section 3 and A.7 (the words).
+    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks + 2, n]: no text, the tasks, positive, negative.
+    Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair
     """
     b, draws = batch["x"].shape[0], config.train.draws
-    k_t, k_eps, k_image, k_text = jax.random.split(key, 4)
+    k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
     latents = jax.lax.stop_gradient(model.vae.encode(jnp.concatenate([batch["x"], batch["y"]])))
     z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (latents[:b], latents[b:], batch["task"]))
     b = b * draws
     keep = jax.random.bernoulli(k_image, 1 - config.drop_image, (b, 1, 1, 1))
     prompt = jnp.where(jax.random.bernoulli(k_text, config.drop_text, (b,)), 0, 1 + task)
+    word = jax.random.uniform(k_words, (b,))
+    positive, negative = word < config.words, word > 1 - config.words
+    prompt = jnp.where(positive, len(TASKS) + 1, jnp.where(negative, len(TASKS) + 2, prompt))
+    swap = negative[:, None, None, None]
+    z_0, z_lq = jnp.where(swap, z_lq, z_0), jnp.where(swap, z_0, z_lq)
     context = model.text(batch["ids"])[prompt]
     t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
+    k_which, k_place = jax.random.split(k_grid)
+    own = jnp.asarray(schedule.grid(config.sample.steps, config.sample.spacing))
+    at_own = jax.random.bernoulli(k_which, config.train.sampler_times, (b,))
+    t = jnp.where(at_own, jax.random.choice(k_place, own, (b,)), t)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
     eps = jax.random.normal(k_eps, z_0.shape)
     z_t, z_lq = add_noise(z_0, eps, alpha, sigma), z_lq * keep
@@ -70,6 +80,6 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     error /= (jnp.zeros_like(z_0) + model.prior(z_t, z_lq, t)[1] ** 2).mean((1, 2, 3))
     per_task = {}
     for i, expert in enumerate(TASKS):
-        mine = task == i
+        mine = (task == i) & ~negative
         per_task[expert.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
     return error.mean(), per_task

@@ -28,19 +28,43 @@ from unires.record import provenance
 from unires.schedule import Schedule
 from unires.sources import Source
 from unires.stream import stream_stages
-from unires.tasks import BR, TASKS
+from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
 
 Arrays = dict[str, jax.Array]
 
 
 def optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
+    """AdamW or Muon with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
 
-    Paper: learning rate 8e-5; the rest is our choice.  Test: test_train.py::test_learning_rate_schedule
+    Muon takes the kernels of convolutions [h w i o], as matrices [h w i, o], and of linear layers.
+    Paper: learning rate 8e-5; the rest is our choice.
+    Raises: ValueError for an unknown optimiser.
+    Test: test_train.py::test_learning_rate_schedule, test_train.py::test_muon_orthogonalises_kernels
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip), optax.adamw(rate(config), weight_decay=config.weight_decay)
-    )
+    if config.optimiser == "adamw":
+        step = optax.adamw(rate(config), weight_decay=config.weight_decay)
+    elif config.optimiser == "muon":
+        step = optax.contrib.muon(
+            rate(config),
+            weight_decay=config.weight_decay,
+            adam_weight_decay=config.weight_decay,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_kernels,
+        )
+    else:
+        raise ValueError(f"unknown optimiser {config.optimiser!r}: choose adamw or muon")
+    return optax.chain(optax.clip_by_global_norm(config.clip), step)
+
+
+def _kernels(arrays: dict) -> dict:
+    """Which arrays Muon takes, and which of their axes are inputs and outputs; None: left to AdamW."""
+
+    def axes(name, array):
+        if not name.endswith("kernel"):
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
+
+    return {name: axes(name, array) for name, array in arrays.items()}
 
 
 def rate(config: TrainConfig) -> optax.Schedule:
@@ -162,7 +186,7 @@ def train_ldm(config: Config, vae: VAE, photos: Photos | Sequence[Source], out: 
     fixed = {n: a for n, a in arrays.items() if n.startswith("vae.") or n == "spread"}
     trained = {n: a for n, a in arrays.items() if n not in fixed}
     schedule = Schedule.make(config.schedule)
-    ids = tokenize([BR.prompt] + [task.prompt for task in TASKS], config.text)
+    ids = tokenize([expert.prompt for expert in (BR, *TASKS, POSITIVE, NEGATIVE)], config.text)
 
     def loss(trained, fixed, batch, key):
         return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule)
@@ -171,7 +195,8 @@ def train_ldm(config: Config, vae: VAE, photos: Photos | Sequence[Source], out: 
 
     def feed(start):
         if isinstance(photos, Photos):
-            return batches(partial(pair_batch, settings=settings), photos, config.train, seed, start)
+            make = partial(pair_batch, settings=settings, taught=config.train.tasks)
+            return batches(make, photos, config.train, seed, start)
         who = jax.process_index(), jax.process_count()
         return stream_stages(photos, config.train, seed, start, *who, settings=settings)
 

@@ -44,6 +44,7 @@ class UNet(nnx.Module):
         self.features = channels[0]
         self.time1 = nnx.Linear(channels[0], width, rngs=rngs)
         self.time2 = nnx.Linear(width, width, rngs=rngs)
+        self.text = nnx.Linear(context, width, rngs=rngs) if config.text_in_time else None
         self.conv_in = conv(in_channels, channels[0], 3, rngs)
 
         self.down, self.downs = nnx.List(), nnx.List()
@@ -76,6 +77,8 @@ class UNet(nnx.Module):
 
     def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
         time = self.time2(nnx.silu(self.time1(time_features(t, self.features))))
+        if self.text is not None:
+            time = time + self.text(context.mean(1))
 
         def level_block(pair, h):
             h = pair[0](h, time)

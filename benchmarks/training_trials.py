@@ -1,0 +1,158 @@
+"""What should the small model be trained like? One change at a time, at about the same compute.
+
+python -m benchmarks.training_trials --photos DIR [--only NAME ...]
+
+Writes one row a trial to results/training/trials.jsonl: what was changed, steps, seconds, and PSNR and LPIPS on
+crops of the validation photos, which no trial and no shipped model is trained on. All trials stand on one
+autoencoder, trained first.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from unires.config import DEMO, Config, Stage
+from unires.data import Photos, texture
+from unires.degrade import degrade
+from unires.metrics import measure
+from unires.models.ldm import take_apart
+from unires.models.store import write_beside
+from unires.models.text import tokenize
+from unires.models.vae import VAE
+from unires.sample import ddim
+from unires.schedule import Schedule
+from unires.tasks import BR, TASKS
+from unires.train import train_ldm, train_vae
+
+OUT = Path("results/training/trials.jsonl")
+SIZE, SEED = 128, 0
+SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
+BASE = replace(
+    DEMO, train=replace(DEMO.train, stages=(Stage(64, 16, 400),), optimiser="adamw", sampler_times=0.0, warmup=50)
+)
+
+
+def unet(**fields) -> Callable[[Config], Config]:
+    return lambda config: replace(config, unet=replace(config.unet, **fields))
+
+
+def fit(stage: Stage | None = None, **fields) -> Callable[[Config], Config]:
+    def change(config: Config) -> Config:
+        stages = config.train.stages if stage is None else (stage,)
+        return replace(config, train=replace(config.train, stages=stages, **fields))
+
+    return change
+
+
+TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed; steps chosen for about the same seconds
+    "base": fit(),
+    "text by attention alone": unet(text_in_time=False),
+    "sampler's times, half": fit(sampler_times=0.5),
+    "sampler's times, all": fit(sampler_times=1.0),
+    "muon": fit(optimiser="muon"),
+    "muon, sampler's times": fit(optimiser="muon", sampler_times=1.0),
+    "rate 2e-3": fit(learning_rate=2e-3),
+    "one draw": fit(Stage(64, 32, 320), draws=1),
+    "crops of 128": fit(Stage(128, 4, 400)),
+    "narrow": lambda c: fit(Stage(64, 16, 520))(unet(channels=(96, 160))(c)),
+    "wide": lambda c: fit(Stage(64, 16, 300))(unet(channels=(160, 224))(c)),
+    "attention everywhere": lambda c: fit(Stage(64, 16, 280))(unet(attention=(True, True))(c)),
+}
+
+
+@cache
+def pairs(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sharp and flawed [n h w 3]: the busiest crop of each validation photo on a grid without overlap."""
+    photos = Photos.read(folder, least=SIZE, validation=True)
+    xs, ys = [], []
+    for i, array in enumerate(photos.arrays):
+        tops, lefts = (range(0, side - SIZE + 1, SIZE) for side in array.shape[:2])
+        crops = [array[t : t + SIZE, s : s + SIZE].astype(np.float32) / 255 for t in tops for s in lefts]
+        for crop in sorted(crops, key=texture)[-2:]:
+            rng = np.random.default_rng([SEED, list(SETS).index(name), i, len(xs)])
+            xs.append(crop)
+            ys.append(degrade(SETS[name], crop, rng, 0.7)[0])
+    return np.stack(xs), np.stack(ys)
+
+
+def judge(model, config: Config, folder: Path, steps: int | None = None) -> dict:
+    """Mean PSNR and LPIPS of every text expert on every set, and of the flawed photos."""
+    arrays, rebuild = take_apart(model)
+    schedule, steps = Schedule.make(config.schedule), steps or config.sample.steps
+    experts = (BR, *TASKS)
+    ids = tokenize([expert.prompt for expert in experts], config.text)
+
+    @jax.jit
+    def restore(arrays, y, which, noise):
+        model = rebuild(arrays)
+        context = jnp.broadcast_to(model.text(ids)[which], (len(y), *model.text(ids).shape[1:]))
+        z_lq = model.vae.encode(y)
+        z_0, _ = ddim(
+            lambda z, t: model.predict(z, z_lq, jnp.full(len(y), t), context),
+            noise,
+            schedule,
+            steps,
+            config.sample.spacing,
+        )
+        return jnp.clip(model.vae.decode(z_0), 0, 1)
+
+    told = {}
+    for name in SETS:
+        x, y = pairs(folder, name)
+        h = SIZE // config.vae.factor
+        noise = jax.random.normal(jax.random.key(SEED), (len(x), h, h, config.vae.latent_channels))
+        answers = {"LQ": y} | {e.name: np.asarray(restore(arrays, y, k, noise)) for k, e in enumerate(experts)}
+        told[name] = {
+            method: {
+                m: round(float(np.mean([measure(m, a, b) for a, b in zip(x_hat, x, strict=True)])), 4)
+                for m in ("psnr", "lpips")
+            }
+            for method, x_hat in answers.items()
+        }
+    return told
+
+
+def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict:
+    """One row: train, restore the validation crops, measure."""
+    config = TRIALS[name](BASE)
+    out = work / name.replace(" ", "_").replace("'", "").replace(",", "")
+    model = train_ldm(config, vae, photos, out, SEED)
+    seconds = [json.loads(line)["seconds"] for line in (out / "ldm" / "loss.jsonl").read_text().splitlines()]
+    return {
+        "trial": name,
+        "unet": asdict(config.unet),
+        "train": asdict(config.train),
+        "parameters": sum(a.size for n, a in take_apart(model)[0].items() if not n.startswith("vae.")),
+        "seed": SEED,
+        "seconds": round(float(np.median(seconds) * len(seconds))),
+        "device": jax.devices()[0].device_kind,
+        "photos": photos.manifest,
+        "validation": judge(model, config, folder),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS))
+    parser.add_argument("--work", type=Path, default=Path("results/runs/training_trials"))
+    given = parser.parse_args()
+    photos = Photos.read(given.photos, least=256)
+    vae = train_vae(BASE, photos, given.work, SEED)
+    rows = {row["trial"]: row for row in map(json.loads, OUT.read_text().splitlines())} if OUT.is_file() else {}
+    for name in tqdm(given.only, desc="trials"):
+        rows[name] = trial(name, photos, given.photos, vae, given.work)
+        ordered = [rows[n] for n in TRIALS if n in rows]
+        write_beside(OUT, "".join(json.dumps(row, sort_keys=True) + "\n" for row in ordered).encode())
+
+
+if __name__ == "__main__":
+    main()
