@@ -224,8 +224,9 @@ save_figure(figure, run_dir, "30_left_to_say.png")
 # Then the loss must be the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch,
 # the same keys for $t$, $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole
 # network, has to give the same number. (Encoding costs a good part of a step, so each encoded pair is used for
-# `draws` draws of time, noise and dropped conditions. The loss stays the same expectation.) Two habits of the
-# profile are switched off here and come back below: words in place of prompts, and the sampler's own times.
+# `draws` draws of time, noise and dropped conditions. The loss stays the same expectation.) Three habits of the
+# profile are switched off here and come back below: words in place of prompts, the sampler's own times, and weights
+# of the tasks.
 
 # %%
 model = LDM(config, nnx.Rngs(seed))
@@ -233,7 +234,8 @@ model.vae, model.spread = shipped.vae, shipped.spread
 arrays, rebuild = take_apart(model)
 encode = functools.partial(jax.jit(lambda arrays, x: rebuild(arrays).vae.encode(x)), arrays)
 ids = tokenize([expert.prompt for expert in (BR, *TASKS, POSITIVE, NEGATIVE)], config.text)
-plain = dataclasses.replace(config, words=0.0, train=dataclasses.replace(config.train, sampler_times=0.0))
+even = {"sampler_share": 0.0, "task_weights": (1.0,) * len(TASKS)}
+plain = dataclasses.replace(config, words=0.0, train=dataclasses.replace(config.train, **even))
 batch = pair_batch(photos, stage, seed, 0) | {"ids": ids}
 key = jax.random.key(seed)
 print(f"{parameter_count(model.unet):,} parameters in the UNet")
@@ -335,15 +337,16 @@ share.round(3)
 # to move away from, and notebook 80 subtracts it (A.7 of the paper).
 #
 # **The sampler's own times.** A sampler of few steps only ever asks at a few times, the first of them pure noise.
-# A part of the draws (`sampler_times`) goes to just these; the rest stays uniform, so that any number of steps
-# works. Both shares, counted on the same keys as `ldm_loss` draws them:
+# A part of the draws (`sampler_share`) goes to just these; the rest stays uniform, so that any number of steps
+# works. **Weights of the tasks** (`task_weights`): heavy flaws leave large errors, whose gradients drown those of light
+# ones. Each task knows its prompt, so a weight moves no expert's own optimum; it only says whose turn it is. The shares, counted on the same keys as `ldm_loss` draws them:
 
 # %%
 words = np.asarray(jax.random.uniform(k_words, (many,)))
-own_times = schedule.grid(config.sample.steps, config.sample.spacing)
-at_own = np.asarray(jax.random.bernoulli(jax.random.split(k_own)[0], config.train.sampler_times, (many,)))
+own_times = schedule.grid(config.train.sampler_steps, config.sample.spacing)
+at_own = np.asarray(jax.random.bernoulli(jax.random.split(k_own)[0], config.train.sampler_share, (many,)))
 counted = {"positive": words < config.words, "negative": words > 1 - config.words, "own times": at_own}
-wanted = {"positive": config.words, "negative": config.words, "own times": config.train.sampler_times}
+wanted = {"positive": config.words, "negative": config.words, "own times": config.train.sampler_share}
 print("the sampler asks at t =", own_times.tolist())
 assert all(abs(counted[name].mean() - wanted[name]) < 0.02 for name in wanted)
 pd.DataFrame({"counted": {name: c.mean() for name, c in counted.items()}, "wanted": wanted})
@@ -368,11 +371,10 @@ assert abs(slope["blind"] - (0.6 * 2 + 0.4 * 0.5)) < 0.03
 
 # %% [markdown]
 # ## 5. The optimiser's small print
-# AdamW or Muon with clipped gradients. Adam divides each number of a gradient by its usual size. Muon looks at a
-# kernel as one matrix and replaces its momentum $U S V^\top$ by $U V^\top$: all directions are learned at the same
-# speed, not the loud ones first (biases, norms and embeddings stay with AdamW). The learning rate climbs linearly
-# (**warm-up**: the first estimates are poor) and then falls along a cosine. The paper prints a rate and a batch
-# size and nothing more, so the rest is our choice; notebook 32 shows what it was based on. The profiles side by side:
+# AdamW with clipped gradients. The learning rate climbs linearly (**warm-up**: Adam's first
+# estimates of the gradient's size are poor) and then falls along a cosine. The paper prints a
+# rate and a batch size and nothing more, so the rest is our choice. The three profiles side by
+# side:
 
 # %%
 settings = pd.DataFrame({name: dataclasses.asdict(one.train) for name, one in PROFILES.items()})

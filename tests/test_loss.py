@@ -89,7 +89,7 @@ class StandIn(LDM):
 
 
 def settings(draws: int = 1, image: float = 0.0, text: float = 0.0, words: float = 0.0, own_times: float = 0.0):
-    train = dataclasses.replace(SMOKE.train, draws=draws, sampler_times=own_times)
+    train = dataclasses.replace(SMOKE.train, draws=draws, sampler_share=own_times, task_weights=(1.0,) * 4)
     return dataclasses.replace(SMOKE, train=train, drop_image=image, drop_text=text, words=words)
 
 
@@ -150,6 +150,13 @@ def test_each_task_has_its_own_loss():
     assert list(parts) == [task.name for task in TASKS] == list(NAMES[1:5])
     np.testing.assert_allclose([float(v) for v in parts.values()], [1, 4, 9, 16], rtol=1e-4)
     assert float(loss) == pytest.approx(7.5, rel=1e-4)
+    weighted = settings()
+    weighted = dataclasses.replace(
+        weighted, train=dataclasses.replace(weighted.train, task_weights=(2.0, 0.0, 1.0, 0.5))
+    )
+    loss, parts = ldm_loss(model, data, KEY, weighted, schedule)
+    assert float(loss) == pytest.approx((2 * 1 + 0 * 4 + 1 * 9 + 0.5 * 16) / 4, rel=1e-4)
+    np.testing.assert_allclose([float(v) for v in parts.values()], [1, 4, 9, 16], rtol=1e-4)  # told without weights
 
 
 def seen(config, b: int = 2000, seed: int = 0) -> tuple[dict, dict]:
@@ -195,7 +202,7 @@ def test_times_are_uniform_and_depend_on_the_key():
 
 
 def test_the_samplers_own_times_are_drawn_with_their_share():
-    own = SCHEDULES["v"].grid(SMOKE.sample.steps, SMOKE.sample.spacing)
+    own = SCHEDULES["v"].grid(SMOKE.train.sampler_steps, SMOKE.sample.spacing)
     at_own = np.isin(seen(settings(own_times=0.3))[1]["t"], own)
     assert at_own.mean() == pytest.approx(0.3, abs=0.045)  # 2000 draws: four standard deviations
     t = seen(settings(own_times=1.0))[1]["t"]

@@ -24,7 +24,7 @@ from unires.photo import write_photo
 from unires.sources import Source
 from unires.stream import stream_stages
 from unires.tasks import TASKS
-from unires.train import begin, measure_spread, optimiser, outcome, rate, train, train_vae
+from unires.train import begin, measure_spread, outcome, rate, train, train_vae
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,22 +58,6 @@ def test_learning_rate_schedule():
         cosine = 0.5 * (1 + np.cos(np.pi * (step - 20) / 80))
         assert float(at(step)) == pytest.approx(0.2 + 1.8 * cosine, rel=1e-5)
     assert float(rate(replace(config, decay=False))(77)) == pytest.approx(2.0)
-
-
-def test_muon_orthogonalises_kernels():
-    """One step moves a kernel along U V^T of its gradient's U S V^T; other arrays move as AdamW moves them."""
-    rng = np.random.default_rng(0)
-    gradient = {"a.kernel": rng.standard_normal((3, 3, 2, 5)).astype("f4"), "a.bias": np.array([1.0, -2.0], "f4")}
-    start = jax.tree.map(np.zeros_like, gradient)
-    config = TrainConfig((Stage(8, 1, 10),), 0.1, warmup=0, weight_decay=0.0, clip=1e9, optimiser="muon")
-    tx = optimiser(config)
-    step, _ = tx.update(gradient, tx.init(start), start)
-    u, _, v = np.linalg.svd(gradient["a.kernel"].reshape(18, 5), full_matrices=False)
-    moved = -np.asarray(step["a.kernel"]).reshape(18, 5)
-    assert np.sum(moved * (u @ v)) / np.linalg.norm(moved) / np.linalg.norm(u @ v) > 0.95
-    np.testing.assert_allclose(step["a.bias"], [-0.1, 0.1], rtol=1e-4)
-    with pytest.raises(ValueError, match="unknown optimiser 'sgd': choose adamw or muon"):
-        optimiser(replace(config, optimiser="sgd"))
 
 
 def test_latents_are_normalised(folder, tmp_path):

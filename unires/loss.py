@@ -49,6 +49,7 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     blind expert is trained on. A network that starts from the LQ latent is measured in units of the error of
     that start, so 1 means "has learned nothing". The autoencoder gets no gradient. Each encoded pair is used for
     `config.train.draws` draws of (t, eps, dropped conditions): encoding is a good part of the cost.
+    `task_weights` keep a task of heavy flaws from drowning the others; each expert's own optimum stays where it is.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
     Paper: Eq. 1, section 3 and A.7 (the words).
     Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks + 2, n]: no text, the tasks, positive, negative.
@@ -69,8 +70,8 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     context = model.text(batch["ids"])[prompt]
     t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
     k_which, k_place = jax.random.split(k_grid)
-    own = jnp.asarray(schedule.grid(config.sample.steps, config.sample.spacing))
-    at_own = jax.random.bernoulli(k_which, config.train.sampler_times, (b,))
+    own = jnp.asarray(schedule.grid(config.train.sampler_steps, config.sample.spacing))
+    at_own = jax.random.bernoulli(k_which, config.train.sampler_share, (b,))
     t = jnp.where(at_own, jax.random.choice(k_place, own, (b,)), t)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
     eps = jax.random.normal(k_eps, z_0.shape)
@@ -82,4 +83,4 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     for i, expert in enumerate(TASKS):
         mine = (task == i) & ~negative
         per_task[expert.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
-    return error.mean(), per_task
+    return (error * jnp.asarray(config.train.task_weights)[task]).mean(), per_task

@@ -34,37 +34,13 @@ Arrays = dict[str, jax.Array]
 
 
 def optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW or Muon with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
+    """AdamW with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
 
-    Muon takes the kernels of convolutions [h w i o], as matrices [h w i, o], and of linear layers.
-    Paper: learning rate 8e-5; the rest is our choice.
-    Raises: ValueError for an unknown optimiser.
-    Test: test_train.py::test_learning_rate_schedule, test_train.py::test_muon_orthogonalises_kernels
+    Paper: learning rate 8e-5; the rest is our choice.  Test: test_train.py::test_learning_rate_schedule
     """
-    if config.optimiser == "adamw":
-        step = optax.adamw(rate(config), weight_decay=config.weight_decay)
-    elif config.optimiser == "muon":
-        step = optax.contrib.muon(
-            rate(config),
-            weight_decay=config.weight_decay,
-            adam_weight_decay=config.weight_decay,
-            consistent_rms=0.2,
-            muon_weight_dimension_numbers=_kernels,
-        )
-    else:
-        raise ValueError(f"unknown optimiser {config.optimiser!r}: choose adamw or muon")
-    return optax.chain(optax.clip_by_global_norm(config.clip), step)
-
-
-def _kernels(arrays: dict) -> dict:
-    """Which arrays Muon takes, and which of their axes are inputs and outputs; None: left to AdamW."""
-
-    def axes(name, array):
-        if not name.endswith("kernel"):
-            return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
-
-    return {name: axes(name, array) for name, array in arrays.items()}
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip), optax.adamw(rate(config), weight_decay=config.weight_decay)
+    )
 
 
 def rate(config: TrainConfig) -> optax.Schedule:
