@@ -119,6 +119,8 @@ class EvaluationConfig:
     complex11: int  # pairs of the benchmark Complex11, spread evenly over it
     seed: int = 2025
     matrix_crops: int = 48  # of notebook 45, for each flaw and severity
+    matrix_stride: int = 128  # pixels: its crops overlap by half
+    matrix_each: int = 48  # at most, from one photo
     matrix_severities: tuple[float, ...] = (0.7, 1.0)
     baseline_pairs: int = 11  # pairs of Complex11 in notebook 46, spread evenly over it
 
@@ -174,6 +176,7 @@ SMOKE = replace(
         lesson_steps=4,
         complex11=2,
         matrix_crops=2,
+        matrix_stride=32,
         baseline_pairs=1,
     ),
     checkpoint=None,
