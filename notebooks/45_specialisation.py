@@ -152,19 +152,23 @@ pd.concat({"psnr": psnr.round(2), "lpips": lpips.round(3)})
 # above it harms. On the right, how far each expert lies above the best one of its column: who *wins*. There the
 # matching expert should be at zero. The five upper experts differ by words alone and are compared with each other;
 # DownLQ also sees another condition, and so it may be below zero: better than all five. A frame marks the matching
-# expert. Colours on the right end at a fifth above the best: beyond that it no longer matters by how much.
+# expert. Colours end at 60 % on the left and at 20 % on the right: beyond that it no longer matters by how much.
 
 # %%
 gain, above = specialisation.relative_to_lq(lpips), specialisation.above_best(lpips)
 figure, axes = plt.subplots(1, 2, figsize=(13, 4), layout="constrained", sharey=True)
-maps = ((gain, "LPIPS against LQ, %", {"center": 0}), (above, "LPIPS above the best, %", {"vmin": 0, "vmax": 20}))
+maps = (
+    (gain, "LPIPS against LQ, %", {"vmin": -60, "vmax": 60}),
+    (above, "LPIPS above the best, %", {"vmin": 0, "vmax": 20}),
+)
 for axis, (table, title, limits) in zip(axes, maps, strict=True):
-    palette = "vlag" if "center" in limits else "rocket_r"
+    palette = "rocket_r" if limits["vmin"] == 0 else "vlag"
     sns.heatmap(table, annot=True, fmt=".1f", cmap=palette, ax=axis, annot_kws={"size": 9}, **limits)
     for column, name in enumerate(table):
         line = list(table.index).index(f"{specialisation.task_of(name)[0]}=1")
         axis.add_patch(plt.Rectangle((column, line), 1, 1, fill=False, lw=2, ec="black"))
     axis.set(title=title, xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=45)
 save_figure(figure, run_dir, "45_matrix.png")
 plt.show()
 assert np.isfinite(gain).all(axis=None) and (above.loc[list(specialisation.TEXT_EXPERTS)].min() == 0).all()
