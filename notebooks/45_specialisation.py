@@ -94,7 +94,7 @@ assert len(crops) == e.matrix_crops and len(sets) == 4 * len(e.matrix_severities
 assert all([item.image for item in items] == list(crops) for items in sets.values())
 
 # %% [markdown]
-# The two severities of a crop share their seed: the same direction of shake, the same pattern of noise, only stronger.
+# The two severities of a crop share their seed: the same kinds of blur, the same pattern of noise, only stronger.
 # So a difference between them is a difference in strength, not in luck.
 
 # %%
@@ -214,7 +214,7 @@ for i, task in enumerate(names):
     made = dict(specialisation.alone(engine.study(item.y, seed)))
     grid.append([item.y, made[f"{task}=1"], made[worst], item.x])
     labels.append(f"{task}; worst: {worst}")
-figure = show_photos(grid, ["LQ", "matching expert", "worst expert", "HQ"], labels)
+figure = show_photos(grid, ["LQ", "matching expert", "worst expert", "HQ"], labels, zoom=max(1, 192 / e.crop))
 save_figure(figure, run_dir, "45_examples.jpg")
 plt.show()
 
