@@ -49,7 +49,7 @@ from unires.compose import down_lq
 from unires.data import texture
 from unires.engine import Engine
 from unires.metrics import METRICS, measure
-from unires.record import row, write_rows
+from unires.record import row, write_rows, write_run
 from unires.restore import Restorer
 from unires.tasks import TASKS, down_lq_experts
 
@@ -86,6 +86,7 @@ sets = {
     for severity, task in product(e.matrix_severities, names)
 }
 crops = {item.image: item.x for item in next(iter(sets.values()))}
+write_run(run_dir, data={"matrix": specialisation.sets_hash(sets)})
 detailed = [texture(x) for x in crops.values()]
 print(f"{len(sets)} sets of {len(crops)} crops, {e.crop} pixels, a grid of {e.matrix_stride}")
 print(pd.Series([name.split("-")[0] for name in crops]).value_counts().to_dict())

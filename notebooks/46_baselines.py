@@ -46,8 +46,9 @@ from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.figures import save_figure, show_photos
 from benchmarks.report import write_table
 from unires import search
+from unires.data import sha256
 from unires.engine import Engine
-from unires.record import write_rows
+from unires.record import write_rows, write_run
 
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
@@ -70,6 +71,7 @@ engine = Engine(restorer)
 # %%
 lines = baselines.spread(complex11.read_manifest(), config.evaluation.baseline_pairs)
 pairs = list(complex11.build(lines))
+write_run(run_dir, data={"complex11": sha256(complex11.MANIFEST)})
 pd.DataFrame([{"mixture": p.mixture, "severity": p.severity, "pixels": p.size} for p in pairs])
 
 # %% [markdown]

@@ -105,6 +105,7 @@ def test_sets_differ_in_flaw_and_strength_alone():
     assert weak < strong
     again = s.matrix_set("MD", 1.0, config)
     assert all(np.array_equal(a.y, b.y) for a, b in zip(again, sets["MD", 1.0], strict=True))
+    assert s.sets_hash({"a": again}) == s.sets_hash({"a": sets["MD", 1.0]}) != s.sets_hash({"a": sets["MD", 0.7]})
 
 
 def test_each_expert_alone_is_what_the_restorer_makes():
