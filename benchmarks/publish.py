@@ -1,9 +1,13 @@
 """Make a finished run the committed one: results/<profile>/.
 
-python -m benchmarks.publish RUN
+    python -m benchmarks.publish RUN                 the whole run
+    python -m benchmarks.publish RUN --only NAME     one notebook of it, in results/<profile>/NAME/
+
+A notebook that runs on request has a folder of its own there; publishing the whole run keeps such folders.
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -20,16 +24,24 @@ class PublishError(RuntimeError):
     """The run is not fit to be shown."""
 
 
-def publish(run_dir: Path, results: Path = RESULTS) -> Path:
-    """Copy the run beside its place, then swap the folders: results/<profile>/ is never half a run."""
+def publish(run_dir: Path, results: Path = RESULTS, only: str | None = None) -> Path:
+    """Copy the run beside its place, then swap the folders: results/<profile>/ is never half a run.
+
+    With `only`, the rows, tables, figures and page of that notebook alone go to results/<profile>/<only>/.
+    Raises: PublishError naming what is unfit.
+    Test:   test_runner.py::test_a_notebook_on_request_has_its_own_folder,
+            test_runner.py::test_publishing_replaces_the_folder_and_refuses_what_is_unfit
+    """
     run = record.read_run(run_dir)
     if not run.get("finished"):
         raise PublishError(f"{run_dir} is not finished: {run.get('notebooks')}")
     try:
-        record.read_rows(run_dir)
+        rows = record.read_rows(run_dir)
     except (FileNotFoundError, record.RecordError) as error:
         raise PublishError(str(error)) from error
-    files = [path for part in PARTS for path in _files(run_dir / part)]
+    if only and only not in {row["source"] for row in rows}:
+        raise PublishError(f"{run_dir} holds no rows of {only}")
+    files = [path for part in PARTS for path in _files(run_dir / part) if _belongs(path, run_dir, only)]
     size = sum(path.stat().st_size for path in files)
     if size > LIMIT:
         largest = max(files, key=lambda path: path.stat().st_size)
@@ -37,8 +49,8 @@ def publish(run_dir: Path, results: Path = RESULTS) -> Path:
             f"{run_dir} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}: "
             f"make its figures smaller ({largest.relative_to(run_dir)} is the largest file)"
         )
-    place = results / run["profile"]
-    new, old = results / f".{place.name}.new", results / f".{place.name}.old"
+    place = results / run["profile"] / (only or "")
+    new, old = (place.with_name(f".{place.name}.{word}") for word in ("new", "old"))
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
@@ -46,15 +58,44 @@ def publish(run_dir: Path, results: Path = RESULTS) -> Path:
         copy = new / path.relative_to(run_dir)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
+    if only:
+        _leave_only(new, run, only)
+    else:
+        for kept in apart(place):
+            shutil.copytree(kept, new / kept.name)
     for path in new.glob("notebooks/*.ipynb"):  # they name the folder that they wrote to
         text = path.read_text(encoding="utf-8")
-        text = text.replace(named(run_dir, results.parent), f"results/{place.name}")
+        text = text.replace(named(run_dir, results.parent), f"results/{place.relative_to(results).as_posix()}")
         path.write_text(text, encoding="utf-8")
     if place.exists():
         os.replace(place, old)
     os.replace(new, place)
     shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def apart(place: Path) -> list[Path]:
+    """The folders of notebooks that were published on request, in a profile's folder.
+
+    Test: test_runner.py::test_a_notebook_on_request_has_its_own_folder
+    """
+    return sorted(path.parent for path in place.glob("[0-9]*/run.json"))
+
+
+def _belongs(path: Path, run_dir: Path, only: str | None) -> bool:
+    """Whether a file of a run is one notebook's: what it makes begins with its number, as 45_."""
+    shared = path.parent == run_dir
+    return not only or shared or path.name.startswith(only[:3])
+
+
+def _leave_only(folder: Path, run: dict, only: str) -> None:
+    """Drop the other notebooks' rows and states."""
+    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if json.loads(line)["source"] == only)
+    (folder / "rows.jsonl").write_text(kept, encoding="utf-8")
+    state = run.get("notebooks", {}).get(only, {})
+    (folder / "run.json").unlink()
+    record.write_run(folder, **{**run, "notebooks": {only: state}, "seconds": state.get("seconds")})
 
 
 def _files(part: Path) -> list[Path]:
@@ -70,8 +111,10 @@ def named(run_dir: Path, root: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run's folder, as results/runs/demo-20250101T000000Z")
+    parser.add_argument("--only", metavar="NAME", help="one notebook that runs on request, as 45_specialisation")
+    given = parser.parse_args(argv)
     try:
-        print(f"published {publish(parser.parse_args(argv).run)}")
+        print(f"published {publish(given.run, only=given.only)}")
     except (PublishError, OSError, record.RecordError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,8 @@ from typing import Any
 
 from benchmarks import pair
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS
+from benchmarks.publish import apart
+from benchmarks.run import ON_REQUEST
 from unires import record
 from unires.metrics import METRICS
 from unires.models.store import WEIGHTS, read_story, write_beside
@@ -110,16 +112,30 @@ def table_text(rows: list[record.Row]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + f"\n\n{NOTES}"
 
 
-def minutes_text(run: dict[str, Any], notebooks: Path = pair.NOTEBOOKS, results: str = "results/demo") -> str:
-    """The reading order: each notebook's question, and how long the committed run took for it."""
+def minutes_text(
+    run: dict[str, Any],
+    notebooks: Path = pair.NOTEBOOKS,
+    results: str = "results/demo",
+    requested: dict[str, dict[str, Any]] | None = None,
+) -> str:
+    """The reading order: each notebook's question, and how long the committed run took for it.
+
+    `requested` maps notebooks that were published on request to the run.json of theirs; they are not in the sum.
+    Test: test_readme.py::test_minutes_are_those_of_the_run, test_readme.py::test_notebooks_on_request_are_told_apart
+    """
+    requested = requested or {}
     lines = ["| notebook | the question | minutes (demo) |", "|---|---|--:|"]
     total = 0.0
     for path in pair.find(notebooks):
-        state = run.get("notebooks", {}).get(path.stem, {})
+        own = requested.get(path.stem)
+        state = (own or run).get("notebooks", {}).get(path.stem, {})
         seconds = state.get("seconds") if state.get("status") == "ok" else None
-        total += seconds or 0
-        link = f"{'notebooks' if seconds is None else results + '/notebooks'}/{path.stem}.ipynb"
+        total += 0 if own else seconds or 0
+        folder = f"{results}/{path.stem}" if own else results
+        link = f"{'notebooks' if seconds is None else folder + '/notebooks'}/{path.stem}.ipynb"
         took = NOT_RUN if seconds is None else f"{seconds / 60:.1f}"
+        if own or path.stem in ON_REQUEST:
+            took += ", on request"
         lines.append(f"| [{path.stem}]({link}) | {question(path)} | {took} |")
     if not run:
         return "\n".join(lines)
@@ -175,7 +191,8 @@ def generated(results: Path, notebooks: Path = pair.NOTEBOOKS) -> dict[str, str]
     """Every table of the README; before a first run is published they say "not run"."""
     there = (results / "run.json").exists()
     rows, run = (record.read_rows(results), record.read_run(results)) if there else ([], {})
-    minutes = minutes_text(run, notebooks)
+    requested = {folder.name: record.read_run(folder) for folder in apart(results)}
+    minutes = minutes_text(run, notebooks, requested=requested)
     return {"ours-and-paper": table_text(rows), "minutes": minutes, "model": model_text()}
 
 

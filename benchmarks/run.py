@@ -5,6 +5,7 @@
 A run is a folder: rows.jsonl (every number), run.json (where they come from), tables/ and figures/,
 notebooks/ (executed), html/index.html (to read). All that can be wrong with the command is found
 before the first notebook starts: papermill itself only warns about a misspelt parameter.
+Notebooks on request take longer than a reader waits: only `--only` or the smoke profile runs them.
 
 Exit status: 0 done, 1 a notebook failed, 2 refused.
 """
@@ -31,8 +32,9 @@ from unires import config, record
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Which notebooks a profile leaves out, by name. Everything else takes part.
-NOT_IN: dict[str, tuple[str, ...]] = {"smoke": (), "demo": (), "paper": ()}
+# Which notebooks a profile leaves out unless --only names them. Everything else takes part.
+ON_REQUEST = ("45_specialisation", "46_baselines")
+NOT_IN: dict[str, tuple[str, ...]] = {"smoke": (), "demo": ON_REQUEST, "paper": ON_REQUEST}
 
 UNKNOWN = object()  # the default of a parameter that is no plain value
 
@@ -213,20 +215,25 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/runs/<profile>-<UTC time>")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-p", action="append", default=[], metavar="name=value", dest="words")
-    parser.add_argument("--publish", action="store_true", help="copy the finished run to results/<profile>/")
+    shown = "copy the finished run to results/<profile>/, what --only names to folders inside it"
+    parser.add_argument("--publish", action="store_true", help=shown)
     given = parser.parse_args(argv)
     run_dir = given.out or root / "results" / "runs" / f"{given.profile}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         if given.profile not in config.PROFILES:
             raise Refused(f"unknown profile {given.profile!r}: choose one of {', '.join(config.PROFILES)}")
-        if given.publish and (given.only or given.words):
-            raise Refused("--publish takes a whole run: leave out --only and -p")
+        if given.publish and (given.words or not set(given.only or ()) <= set(ON_REQUEST)):
+            raise Refused(
+                "--publish takes a whole run: leave out --only and -p "
+                f"(--only may name notebooks on request: {', '.join(ON_REQUEST)})"
+            )
         chosen = plan(notebooks, given.profile, given.only)
         run(chosen, run_dir, given.profile, given.seed, overrides(given.words), root)
         place = publish.named(run_dir, root)
         print(f"read {place}/html/index.html\nnumbers in {place}/rows.jsonl")
         if given.publish:
-            print(f"published {publish.publish(run_dir, root / 'results')}")
+            for name in given.only or (None,):
+                print(f"published {publish.publish(run_dir, root / 'results', name)}")
     except (Refused, record.RecordError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -102,7 +102,8 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # ## Reading order
 #
 # Each notebook asks one question and can be read alone; in this order they build on each other. Minutes are for
-# two processor cores; each notebook uses what the ones before it have already restored.
+# two processor cores; each notebook uses what the ones before it have already restored. Two run on request only:
+# `python -m benchmarks.run --profile demo --only 45_specialisation`.
 #
 # | notebook | question | minutes smoke, demo |
 # |---|---|---|
@@ -112,6 +113,8 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
+# | `45_specialisation` | Is each expert the best at its own flaw? | <1, 30 on request |
+# | `46_baselines` | What would a user pick instead? | <1, 15 on request |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |

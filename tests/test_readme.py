@@ -97,6 +97,15 @@ def test_minutes_are_those_of_the_run(tmp_path):
     assert line(text, "all")[-1] == "2.1" and "2 cores, JAX 0.0.1" in text
 
 
+def test_notebooks_on_request_are_told_apart(tmp_path):
+    run = record.read_run(write_results(tmp_path))
+    own = {"notebooks": {"50_x": {"status": "ok", "seconds": 600.0}}}
+    text = readme.minutes_text(run, write_notebooks(tmp_path), requested={"50_x": own})
+    link = "[50_x](results/demo/50_x/notebooks/50_x.ipynb)"
+    assert line(text, "[50_x]") == [link, "What does 50_x ask?", "10.0, on request"]
+    assert line(text, "all")[-1] == "2.1"
+
+
 def test_the_model_tells_its_own_story(tmp_path):
     assert "not run" in readme.model_text(tmp_path)
     outcome = {"steps": 12, "seconds": 630}

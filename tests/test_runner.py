@@ -137,9 +137,58 @@ def test_publishing_replaces_the_folder_and_refuses_what_is_unfit(tmp_path, monk
     assert names == ["figures", "rows.jsonl", "run.json"]
 
 
+def test_a_notebook_on_request_has_its_own_folder(tmp_path):
+    """Published alone it changes nothing else; a whole run published later leaves it where it is."""
+    run_dir, place = tmp_path / "runs" / "r", tmp_path / "demo"
+    for name in ("45_a", "46_b"):
+        record.write_rows(run_dir, name, [record.row("SR", name, "LQ", "psnr", 1.0)])
+        for part in (f"figures/{name[:3]}x.png", f"tables/{name[:3]}x.csv", f"notebooks/{name}.ipynb"):
+            (run_dir / part).parent.mkdir(exist_ok=True)
+            (run_dir / part).write_text(f"runs/r {name}")
+    states = {name: {"status": "ok", "seconds": 2.0} for name in ("45_a", "46_b")}
+    record.write_run(run_dir, profile="demo", finished=True, seconds=4.0, notebooks=states)
+    place.mkdir()
+    (place / "rows.jsonl").write_text("the whole run")
+    assert publish.publish(run_dir, tmp_path, "45_a") == place / "45_a"
+    found = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
+    own = ["figures/45_x.png", "notebooks/45_a.ipynb", "rows.jsonl", "run.json", "tables/45_x.csv"]
+    assert found == [*(f"45_a/{name}" for name in own), "rows.jsonl"]
+    assert [row["source"] for row in record.read_rows(place / "45_a")] == ["45_a"]
+    story = record.read_run(place / "45_a")
+    assert list(story["notebooks"]) == ["45_a"] and story["seconds"] == 2.0 and story["profile"] == "demo"
+    with pytest.raises(publish.PublishError, match="no rows of 47_c"):
+        publish.publish(run_dir, tmp_path, "47_c")
+    publish.publish(run_dir, tmp_path)
+    assert [path.name for path in publish.apart(place)] == ["45_a"]
+    assert len(record.read_rows(place)) == 2 and len(record.read_rows(place / "45_a")) == 1
+    assert not list(tmp_path.glob(".*")) and not list(place.glob(".*"))
+
+
+def test_on_request_means_named_by_only(tmp_path):
+    folder = folder_with(tmp_path, **{"10_a": "pass", "45_specialisation": "pass", "46_baselines": "pass"})
+    assert run.ON_REQUEST == ("45_specialisation", "46_baselines")
+    for profile in ("demo", "paper"):
+        assert [path.stem for path in run.plan(folder, profile)] == ["10_a"]
+    assert [path.stem for path in run.plan(folder, "demo", ["46_baselines"])] == ["46_baselines"]
+    assert len(run.plan(folder, "smoke")) == 3
+
+
+def test_what_ran_on_request_is_published_by_name(tmp_path, monkeypatch):
+    notebooks = folder_with(tmp_path / "notebooks", **{"10_first": WRITES, "45_specialisation": WRITES})
+    done = []
+    monkeypatch.setattr(run, "run", lambda *given: done.append(given[0]))
+    monkeypatch.setattr(publish, "publish", lambda run_dir, results, only: done.append(only))
+    words = ["--profile", "demo", "--publish", "--out", str(tmp_path / "out")]
+    assert run.main([*words, "--only", "45_specialisation"], notebooks=notebooks, root=tmp_path) == 0
+    assert done == [[notebooks / "45_specialisation.py"], "45_specialisation"]
+    assert run.main(words, notebooks=notebooks, root=tmp_path) == 0
+    assert done[2:] == [[notebooks / "10_first.py"], None]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--profile", "smoke", "--publish", "--only", "10_first"], "--publish takes a whole run"),
         (["--profile", "demmo"], "unknown profile 'demmo': choose one of smoke, demo, paper"),
         (["--profile", "smoke", "--only", "40_nothing"], "no notebook '40_nothing': choose from 10_first"),
         (["--profile", "smoke", "-p", "stepps=3"], "10_first.py has no parameter 'stepps'"),

@@ -123,6 +123,11 @@ class EvaluationConfig:
     lesson_steps: int  # of the short live training in notebook 30
     complex11: int  # pairs of the benchmark Complex11, spread evenly over it
     seed: int = 2025
+    matrix_crops: int = 48  # of notebook 45, for each flaw and severity
+    matrix_stride: int = 128  # pixels: its crops overlap by half
+    matrix_each: int = 48  # at most, from one photo
+    matrix_severities: tuple[float, ...] = (0.7, 1.0)
+    baseline_pairs: int = 11  # pairs of Complex11 in notebook 46, spread evenly over it
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,16 @@ SMOKE = replace(
     train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),
     train=TrainConfig(stages=(Stage(32, 4, 8), Stage(64, 2, 4)), learning_rate=1e-3, warmup=2, save_every=4),
     sample=SampleConfig(steps=2, spacing="trailing", tile=64, overlap=16),
-    evaluation=EvaluationConfig(crop=64, crops=2, sets=("SR", "complex"), lesson_steps=4, complex11=2),
+    evaluation=EvaluationConfig(
+        crop=64,
+        crops=2,
+        sets=("SR", "complex"),
+        lesson_steps=4,
+        complex11=2,
+        matrix_crops=2,
+        matrix_stride=32,
+        baseline_pairs=1,
+    ),
     checkpoint=None,
 )
 

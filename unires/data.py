@@ -79,22 +79,23 @@ def texture(photo: Photo) -> float:
 
 
 @lru_cache
-def evaluation_crops(count: int, size: int) -> tuple[tuple[str, Photo], ...]:
-    """The most textured crops of the held-out photos, best photo first, at most two from one photo.
+def evaluation_crops(count: int, size: int, stride: int | None = None, each: int = 2) -> tuple[tuple[str, Photo], ...]:
+    """The most textured crops of the held-out photos, best photo first, at most `each` from one photo.
 
-    Crops lie on a grid without overlap, so that the choice is a rule and not a taste.
+    Crops lie on a grid, so that the choice is a rule and not a taste. It has no overlap, unless `stride` is
+    smaller than the crops.
     Range: photos in [0, 1].
     Test: test_data.py::test_evaluation_crops_follow_the_rule
     """
-    found = []
+    found, stride = [], stride or size
     for name, path in held_out_paths().items():
         photo = read_photo(path)
         crops = []
-        for top in range(0, photo.shape[0] - size + 1, size):
-            for left in range(0, photo.shape[1] - size + 1, size):
+        for top in range(0, photo.shape[0] - size + 1, stride):
+            for left in range(0, photo.shape[1] - size + 1, stride):
                 crop = photo[top : top + size, left : left + size]
                 crops.append((texture(crop), f"{name}-{top}-{left}", crop))
-        found += sorted(crops, key=lambda c: (-c[0], c[1]))[:2]
+        found += sorted(crops, key=lambda c: (-c[0], c[1]))[:each]
     found.sort(key=lambda c: (-c[0], c[1]))
     if len(found) < count:
         raise ValueError(f"only {len(found)} crops of {size} pixels in the held-out photos, {count} asked for")
