@@ -145,7 +145,7 @@ assert near["surrogate"].median() > near["best single expert"].median()
 coarse = grid(low=0, high=1, interval=0.5)
 score = metric_score("niqe")
 found = {
-    "grid": among(study, coarse, score),
+    "grid": among(engine.study(study.y, seed), coarse, score),
     "one-hot": among(engine.study(study.y, seed), one_hot(), score),
     "surrogate": surrogate(engine.study(study.y, seed), coarse, score, best=2),
     "funnel": funnel(engine.study(study.y, seed), coarse, score, steps=(1, steps), keep=(4,)),
@@ -210,6 +210,10 @@ def family(name):
     return next((kind for word, kind in FAMILIES.items() if word in name), "other list")
 
 
+# %% [markdown]
+# The kinds only colour the points. Drawing them:
+
+# %%
 def pareto(lines):
     """Share kept and LPIPS against calls; the stepped line is the best that any cheaper strategy keeps."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
@@ -249,7 +253,8 @@ if lines is not None:
     dots = pd.DataFrame([r for r in rows if r["metric"] == strategies.SHARE])
     shown = [name for name in lines.index if lines.loc[name, "of the grid"] <= 0.02]
     figure, axis = plt.subplots(figsize=(8, 0.28 * len(shown) + 1), layout="constrained")
-    sns.stripplot(dots[dots["method"].isin(shown)], x="value", y="method", order=shown, hue="image", legend=False, ax=axis)
+    dots = dots[dots["method"].isin(shown)]
+    sns.stripplot(dots, x="value", y="method", order=shown, hue="image", legend=False, ax=axis)
     axis.axvline(1, color="grey", linewidth=1)
     axis.set(xlabel="share of the gain kept, one dot a photo", ylabel="")
     save_figure(figure, run_dir, "65_photos.png")
