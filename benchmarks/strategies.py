@@ -175,6 +175,8 @@ def real(grids: Grids, lessons: Lessons, engine: Engine, ledger: Path | None, se
     found = {f"surrogate, best {n}": run(surrogate, every, best=n) for n in (12, 8, 4, 1)}
     found |= {"surrogate in [0, 1], best 8": run(surrogate, every[(every >= 0).all(1)], best=8)}
     found |= {f"surrogate walk, best {n}": run(surrogate, every, best=n, walk=True) for n in (12, 8, 4)}
+    found |= {f"curved surrogate, best {n}": run(surrogate, every, best=n, curved=True) for n in (8, 4, 2, 1)}
+    found |= {"curved surrogate walk, best 4": run(surrogate, every, best=4, walk=True, curved=True)}
     found |= {f"funnel {a} {b}": run(funnel, every, keep=(a, b)) for a, b in ((64, 8), (16, 4)) if steps > 2}
     found |= {"surrogate, best 8, and 4 most frequent": with_list(guess, lessons.frequent[:4])}
     found |= {"surrogate, best 8, and 4 covering sets": with_list(guess, lessons.covering[:4])}
