@@ -223,8 +223,9 @@ lines if lines is None else lines.round(3)
 # that is high on the left and no better than its neighbours on the right has learned to please the judge.
 
 # %%
-FAMILIES = {"curved": "curved surrogate", "surrogate": "surrogate", "funnel": "funnel", "score prediction": "score prediction",
-            "covering sets": "covering sets", "most frequent": "frequent sets", "without": "strike-out"}  # fmt: skip
+FAMILIES = {"curved": "curved surrogate", "surrogate": "surrogate", "funnel": "funnel",
+            "score prediction": "score prediction", "covering sets": "covering sets",
+            "most frequent": "frequent sets", "without": "strike-out"}  # fmt: skip
 
 
 def family(name):
