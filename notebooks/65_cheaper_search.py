@@ -152,7 +152,7 @@ near.groupby("active experts").mean().round(1)
 # %% [markdown]
 # ## 3 A small exact comparison, here and now
 #
-# A coarse grid of interval 0.5 in the range [0, 1] is small enough to be searched exhaustively on this machine.
+# A coarse grid of interval 0.25 in the range [0, 1] is small enough to be searched exhaustively on this machine.
 # Five strategies look at the same photo; each one's bill is its own, as if nothing had been known before:
 #
 # - **grid**: every vector, exactly.
@@ -163,7 +163,7 @@ near.groupby("active experts").mean().round(1)
 #   step is shared), keep the better part, go on with the full number of steps.
 
 # %%
-coarse = grid(low=0, high=1, interval=0.5)
+coarse = grid(low=0, high=1, interval=0.25)
 score = metric_score("niqe")
 found = {
     "grid": among(engine.study(study.y, seed), coarse, score),
@@ -219,7 +219,7 @@ lines if lines is None else lines.round(3)
 # where the strategy was really run; lists were looked up in the grid's table. `of the grid` is the share of its calls.
 #
 # Now the plot. Left: the score that was searched. A strategy is worth having if nothing above it lies to its left
-# (the stepped line joins those, and they are named). Right: LPIPS, which compares with the sharp photo and which nobody searched. A point
+# (the stepped line joins those; they are numbered, and listed below). Right: LPIPS, which compares with the sharp photo and which nobody searched. A point
 # that is high on the left and no better than its neighbours on the right has learned to please the judge.
 
 # %%
@@ -237,6 +237,12 @@ def family(name):
 # The kinds only colour the points. Drawing them:
 
 # %%
+def front(lines):
+    """The strategies that no cheaper one equals."""
+    best = lines[strategies.SHARE].cummax()
+    return list(lines.index[best > best.shift(fill_value=-np.inf)])
+
+
 def pareto(lines):
     """Share kept and LPIPS against calls; the stepped line is the best that any cheaper strategy keeps."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
@@ -246,8 +252,8 @@ def pareto(lines):
         axis.set(xscale="log", xlabel="UNet calls for one photo", ylabel=label)
     best = lines[strategies.SHARE].cummax()
     axes[0].step(lines["unet_calls"], best, where="post", color="grey", linewidth=1)
-    for name in lines.index[best > best.shift(fill_value=-np.inf)]:  # those that a cheaper one does not beat
-        axes[0].annotate(name, (lines.loc[name, "unet_calls"], best[name]), fontsize=7, rotation=20, va="bottom")
+    for n, name in enumerate(front(lines), 1):
+        axes[0].annotate(n, (lines.loc[name, "unet_calls"], best[name]), (-3, 6), textcoords="offset points")
     axes[0].axvline(lines.loc[strategies.GRID, "unet_calls"] / 100, color="grey", linestyle=":")
     axes[0].set_title("searched (NIQE): higher is better", fontsize=10)
     axes[1].set_title("not searched: lower is better", fontsize=10)
@@ -255,9 +261,12 @@ def pareto(lines):
     return figure
 
 
+# %%
 if lines is not None:
     save_figure(pareto(lines), run_dir, "65_pareto.png")
     plt.show()
+    for n, name in enumerate(front(lines), 1):
+        print(f"{n} {name}: {lines.loc[name, 'unet_calls']:.0f} calls, share {lines.loc[name, strategies.SHARE]:.3f}")
 
 # %% [markdown]
 # The dotted line marks a hundredth of the grid's calls. Which strategies keep nearly everything to the left of it?
