@@ -152,7 +152,7 @@ near.groupby("active experts").mean().round(1)
 # %% [markdown]
 # ## 3 A small exact comparison, here and now
 #
-# A coarse grid of interval 0.25 in the range [0, 1] is small enough to be searched exhaustively on this machine.
+# A coarse grid of interval 1/3 in the range [0, 1] is small enough to be searched exhaustively on this machine.
 # Five strategies look at the same photo; each one's bill is its own, as if nothing had been known before:
 #
 # - **grid**: every vector, exactly.
@@ -163,7 +163,7 @@ near.groupby("active experts").mean().round(1)
 #   step is shared), keep the better part, go on with the full number of steps.
 
 # %%
-coarse = grid(low=0, high=1, interval=0.25)
+coarse = grid(low=0, high=1, interval=1 / 3)
 score = metric_score("niqe")
 found = {
     "grid": among(engine.study(study.y, seed), coarse, score),
