@@ -9,6 +9,7 @@ from unires.metrics import METRICS
 from unires.score import Score, guarded, metric_score
 from unires.search import among, automatic, funnel, grid, one_hot, predicted, strike_out, surrogate
 from unires.tasks import EXPERTS, weights_dict, weights_vector
+from unires.trial import anchors, shares
 
 WANTED = weights_vector({"MD": 0.6, "DN": -0.2, "DownLQ": 0.6})
 AT = int(np.abs(grid() - WANTED).sum(1).argmin())
@@ -124,6 +125,36 @@ def test_the_surrogate_is_exact_for_a_linear_network(slopes, exact):
     assert np.abs(mixed - sampled).max() / np.abs(sampled).max() < 0.5
     one_step = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot(), 1))
     np.testing.assert_allclose(one_step, latents(here, vectors, 1), atol=1e-5)  # one step is always affine
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_shares_of_the_anchors(curved):
+    """Right at every anchor, and for every polynomial of its degree."""
+    nodes, vectors = anchors(6, curved).astype(np.float64), GRID.astype(np.float64)
+    assert len(nodes) == (21 if curved else 6) and np.allclose(nodes.sum(1), 1)
+    table = np.stack([shares(w, curved) for w in nodes])
+    np.testing.assert_allclose(table, np.eye(len(nodes)), atol=1e-12)
+    rng = np.random.default_rng(0)
+    square, line = rng.standard_normal((6, 6)) * curved, rng.standard_normal(6)
+    value = lambda w: np.einsum("ni,ij,nj->n", w, square, w) + w @ line + 3  # noqa: E731
+    guessed = np.stack([shares(w, curved) for w in vectors]) @ value(nodes)
+    np.testing.assert_allclose(guessed, value(vectors), atol=1e-5)
+
+
+def test_the_curved_surrogate_is_exact_for_two_steps():
+    """Unlike slopes: after two steps z_0 is a polynomial of second degree in w, and no longer of first."""
+    here, vectors = study((0, 0.1, 0.2, 0.3, 0.4, 0.6)), GRID[::20]
+    sampled = latents(here, vectors, 2)
+    for curved, exact in ((True, True), (False, False)):
+        of_anchors = latents(here, anchors(6, curved), 2)
+        guessed = np.einsum("na,ahwc->nhwc", np.stack([shares(w, curved) for w in vectors]), of_anchors)
+        assert bool(np.abs(guessed - sampled).max() < 1e-5 * np.abs(sampled).max()) is exact
+    new = study((0, 0.1, 0.2, 0.3, 0.4, 0.6))
+    found = surrogate(new, GRID, near(here, WANTED), best=1, steps=2, curved=True)
+    pairs = [line for line in found.tried if line.kind == "sampled" and sorted(line.weights)[-2:] == [0.5, 0.5]]
+    assert len(pairs) == 15 and found.strategy == "curved surrogate"
+    assert found.unet_calls == 6 + 6 + 15 * 2 + np.count_nonzero(found.weights) * (max(found.weights) != 1)
+    assert found.paid == found.unet_calls  # no anchor is sampled twice
 
 
 @pytest.mark.parametrize("walk", [False, True])

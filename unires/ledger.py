@@ -15,7 +15,8 @@ from unires.tasks import Expert
 
 Mix = tuple[tuple[str, int, float], ...]  # (prompt, factor, weight) of every expert that takes part, sorted
 
-SAMPLED, MIXED = "sampled", "mixed"  # the true final latent, or the weighted sum of the experts' own
+# The true final latent, or a guess: the weighted sum of the experts' own, or with halves of pairs (`curved`) as well.
+SAMPLED, MIXED, CURVED = "sampled", "mixed", "curved"
 
 
 def mix_of(w: Weights, experts: tuple[Expert, ...]) -> Mix:

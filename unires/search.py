@@ -19,7 +19,7 @@ from unires.photo import as_photo
 from unires.score import Score, metric_score
 from unires.shapes import AnyArray, Photo, Weights
 from unires.tasks import Expert
-from unires.trial import Found, Trial, Vectors
+from unires.trial import Found, Trial, Vectors, anchors
 
 SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
 
@@ -122,29 +122,33 @@ def surrogate(
     best: int = 8,
     walk: bool = False,
     steps: int | None = None,
+    curved: bool = False,
 ) -> Found:
-    """Rank all vectors by the weighted sum of the experts' own final latents, then sample the `best` few exactly.
+    """Rank all vectors by a guess of their final latents, then sample the `best` few exactly.
 
-    Weights sum to 1, so the sum is right to first order in how much the experts differ, and exact if the network
-    is linear in z_t with the same slope for every expert. Ranking costs K S UNet calls once, then one decode and
-    one score a vector. With `walk`, not all vectors are ranked: from the best expert, and on from every new best,
-    to the vectors that differ by one shift of weight from an expert to another, until nothing near is better.
+    The guess is the weighted sum of the experts' own final latents. Weights sum to 1, so it is right to first order
+    in how much the experts differ, and exact if the network is linear in z_t with the same slope for every expert.
+    With `curved` every pair is sampled too, half and half, and the guess is right to second order. Ranking costs K S
+    UNet calls once, with `curved` and K (K - 1) (S - 1) more, then one decode and one score a vector. With `walk`,
+    not all vectors are ranked: from the best expert, and on from every new best, to the vectors that differ by one
+    shift of weight from an expert to another, until nothing near is better.
     Paper: our choice; section 3's constraint makes it possible.
     Raises: ValueError if `best` is below 1.
-    Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network
+    Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network,
+          test_search.py::test_the_curved_surrogate_is_exact_for_two_steps
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
     trial, steps = Trial.open(study, scores, ledger), steps or study.config.sample.steps
-    vectors, latents = np.asarray(vectors, np.float32), trial.own_latents(steps)
+    vectors, latents = np.asarray(vectors, np.float32), trial.final_latents(anchors(len(study.experts), curved), steps)
     alone = trial.sample(one_hot(len(study.experts)), steps)
     if walk:
         guessed = _walk(trial, vectors, latents, np.asarray(trial.rank(alone)[0].weights), steps)
     else:
         guessed = trial.mix(vectors, latents, steps)
     few = np.array([line.weights for line in trial.rank(guessed)[:best]], np.float32)
-    name = "surrogate walk" if walk else "surrogate"
-    return trial.finish(name, alone + trial.sample(few, steps))
+    name = "curved surrogate" if curved else "surrogate"
+    return trial.finish(f"{name} walk" if walk else name, alone + trial.sample(few, steps))
 
 
 def _walk(trial: Trial, vectors: Vectors, latents, start: Weights, steps: int) -> list:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.engine import Study
-from unires.ledger import MIXED, SAMPLED, Entry, Ledger, mix_of
+from unires.ledger import CURVED, MIXED, SAMPLED, Entry, Ledger, mix_of
 from unires.score import Score
 from unires.shapes import AnyArray, Photo, Weights
 from unires.tasks import weights_vector
@@ -18,9 +18,37 @@ from unires.tasks import weights_vector
 Vectors = Float[AnyArray, "n k"]
 
 
+def anchors(experts: int, curved: bool) -> Vectors:
+    """The vectors that are sampled to guess all others: each expert alone, with `curved` also half and half of each
+    pair, K + K (K - 1) / 2 in all.
+
+    Test: test_search.py::test_shares_of_the_anchors
+    """
+    alone = np.eye(experts, dtype=np.float32)
+    if not curved:
+        return alone
+    first, second = np.triu_indices(experts, 1)
+    return np.concatenate([alone, (alone[first] + alone[second]) / 2])
+
+
+def shares(w: Weights, curved: bool) -> Float[np.ndarray, " anchors"]:
+    """What each anchor adds to the guess for w; they sum to 1.
+
+    The polynomial of first or second degree in w that is right at the anchors. Where the weights sum to 1, that of
+    second degree has the shares w_i (2 w_i - 1) for an expert and 4 w_i w_j for a pair.
+    Paper: our choice.
+    Test: test_search.py::test_shares_of_the_anchors
+    """
+    w = np.asarray(w, np.float64)
+    if not curved:
+        return w
+    first, second = np.triu_indices(len(w), 1)
+    return np.concatenate([w * (2 * w - 1), 4 * w[first] * w[second]])
+
+
 @dataclass(frozen=True)
 class Tried:
-    """One line of a strategy's table: sampled, or (mixed) guessed from the experts' own final latents."""
+    """One line of a strategy's table: sampled, or guessed (mixed, curved) from the anchors' final latents."""
 
     weights: tuple[float, ...]
     steps: int
@@ -62,6 +90,7 @@ class Trial:
         if not self.scores:
             raise ValueError("a search needs at least one score")
         self.began, self.remembered, self.paid_before = time.perf_counter(), 0.0, self.study.paid.unet_calls
+        self.wanted: set[tuple] = set()  # keys whose latents are kept
         self.best: dict[int, tuple] = {}  # by steps: score, key and photo of what leads
 
     @classmethod
@@ -76,21 +105,23 @@ class Trial:
         return self._try(vectors, steps, SAMPLED, lambda todo: self.study.latents(todo, steps))
 
     def mix(self, vectors: Vectors, latents: AnyArray, steps: int) -> list[Tried]:
-        """Try vectors cheaply: the weighted sum of the experts' own final latents [k h w c], decoded and scored."""
+        """Try vectors cheaply: guesses from the final latents of the anchors [n h w c], decoded and scored."""
+        curved = len(latents) > len(self.study.experts)
 
         def mixed(todo):
             for index, w in enumerate(todo):
-                yield index, np.einsum("k,khwc->hwc", w, latents)[None]
+                yield index, np.einsum("k,khwc->hwc", shares(w, curved), latents)[None].astype(np.float32)
 
-        return self._try(vectors, steps, MIXED, mixed)
+        return self._try(vectors, steps, CURVED if curved else MIXED, mixed)
 
-    def own_latents(self, steps: int) -> Float[np.ndarray, "k h w c"]:
-        """The final latent of every expert alone, from the ledger where it has them."""
-        every = np.eye(len(self.study.experts), dtype=np.float32)
-        self.sample(every, steps)
-        keys = [mix_of(w, self.study.experts) for w in every]
+    def final_latents(self, vectors: Vectors, steps: int) -> Float[np.ndarray, "n h w c"]:
+        """Exact final latents of a few vectors, from the ledger where it has them."""
+        vectors = np.asarray(vectors, np.float32)
+        keys = [mix_of(w, self.study.experts) for w in vectors]
+        self.wanted |= {(key, steps, SAMPLED) for key in keys}
+        self.sample(vectors, steps)
         missing = [k for k, key in enumerate(keys) if self.ledger.latent(key, steps) is None]
-        for index, z_0 in self.study.latents(every[missing], steps):
+        for index, z_0 in self.study.latents(vectors[missing], steps):
             self.ledger.keep(keys[missing[index]], steps, z_0)
         return np.concatenate([self.ledger.latent(key, steps) for key in keys])
 
@@ -115,7 +146,7 @@ class Trial:
             w, now = todo[key], time.perf_counter()
             calls = int(np.count_nonzero(w)) * (steps - 1) if kind == SAMPLED else 0
             leads = self._note(key, w, values, photo)
-            if kind == SAMPLED and (leads or np.count_nonzero(w) == 1):
+            if kind == SAMPLED and (leads or key in self.wanted or np.count_nonzero(w) == 1):
                 self.ledger.keep(key[0], steps, z_0)
             kept = {name: value if np.isfinite(value) else None for name, value in values.items()}
             self.ledger.add(Entry(*key, kept, calls, round(now - began, 4)))

@@ -1,0 +1,289 @@
+"""The exhaustive grid of the paper, really run: the yardstick for every cheaper search.
+
+    python -m benchmarks.grids --photos DIR [--images 8] [--side 192] [--learn 24] [--learn-vectors all|252]
+
+(a) Test: crops of the held-out photos with two to four flaws each, all 1512 vectors. (b) Learning: crops of photos
+that are neither trained on nor tested on (the validation part of DIR), flawed alike, all vectors or the 252 of the
+range [0, 1] and the paper's favourites. Every vector's scores go to results/search/grids.npz, the split with its
+hashes and the costs to grids.json. Killed and started again, it goes on where it was.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.complex11 import MIXTURES, SEVERITIES, fingerprint
+from benchmarks.evaluate import MIXTURES as FAVOURITES
+from unires.config import profile
+from unires.data import Photos, evaluation_crops, held_out_paths, is_validation, sha256, texture
+from unires.degrade import SETTINGS, degrade
+from unires.engine import Engine, unet_calls
+from unires.learned import image_features
+from unires.metrics import METRICS
+from unires.models.store import load_model, write_beside
+from unires.photo import PhotoError
+from unires.record import provenance
+from unires.restore import Restorer
+from unires.score import Score, metric_score
+from unires.search import among, grid
+from unires.shapes import AnyArray, Photo
+from unires.tasks import NAMES, weights_vector
+from unires.trial import Found
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "results" / "search"
+LEDGERS = ROOT / "results" / "runs" / "grids"
+SEED, TRIES = 1512, 8
+TEST, LEARN = "test", "learn"
+MEASURED = {TEST: ("niqe", "lpips", "psnr", "ssim"), LEARN: ("niqe", "lpips")}  # the first decides
+
+
+@dataclass(frozen=True)
+class Case:
+    """One photo under search, with where it comes from."""
+
+    image: str
+    photo: str
+    sha256: str  # of the photo's file
+    mixture: str
+    severity: str
+    x: Photo
+    y: Photo
+
+    @property
+    def story(self) -> dict:
+        """All but the photos; y by the hash of its 8-bit values."""
+        names = ("image", "photo", "sha256", "mixture", "severity")
+        return {**{name: getattr(self, name) for name in names}, "lq_sha256": fingerprint(self.y)}
+
+
+@dataclass(frozen=True)
+class Grids:
+    """What the committed table holds. Metrics in their own direction; a photo that one can't judge is NaN."""
+
+    vectors: np.ndarray  # [n k]
+    learn_vectors: np.ndarray  # [m k], some of them or all
+    metrics: tuple[str, ...]
+    learn_metrics: tuple[str, ...]
+    test: np.ndarray  # [images n metrics]
+    learn: np.ndarray  # [photos m metrics]
+    learn_features: np.ndarray  # [photos f], of the flawed crops
+    story: dict
+
+    def score(self, part: str = TEST, metric: str = "niqe") -> np.ndarray:
+        """[images vectors], larger is better; what a metric can't judge is as bad as the worst that it can.
+
+        Test: test_grids.py::test_scores_point_upwards
+        """
+        names, table = (self.metrics, self.test) if part == TEST else (self.learn_metrics, self.learn)
+        values = table[..., names.index(metric)].astype(np.float64) * (1 if METRICS[metric].higher_is_better else -1)
+        worst = np.nanmin(values, axis=1, keepdims=True)
+        return np.where(np.isnan(values), worst, values)
+
+
+def flawed(x: Photo, n: int, settings: str, part: int) -> tuple[str, str, Photo]:
+    """Flaw the n-th crop: mixtures in turn (7 has no factor in common with 11), mild and heavy in turn.
+
+    Test: test_grids.py::test_the_test_cases_are_varied
+    """
+    mixture, severity = MIXTURES[7 * n % len(MIXTURES)], list(SEVERITIES)[n % len(SEVERITIES)]
+    rng = np.random.default_rng([SEED, part, n])
+    return mixture, severity, degrade(mixture, x, rng, SEVERITIES[severity], SETTINGS[settings])[0]
+
+
+def held_out_cases(images: int, side: int, settings: str = "stablesr") -> list[Case]:
+    """The most textured crop of every held-out photo, then the second of every one.
+
+    Test: test_grids.py::test_the_test_cases_are_varied
+    """
+    paths = held_out_paths()
+    crops = [(name.rsplit("-", 2)[0], name, x) for name, x in evaluation_crops(2 * len(paths), side)]
+    turn = {name: [photo for photo, *_ in crops[:i]].count(crops[i][0]) for i, (_, name, _) in enumerate(crops)}
+    crops.sort(key=lambda crop: turn[crop[1]])  # stable: within a turn by texture
+    if len(crops) < images:
+        raise ValueError(f"only {len(crops)} crops of {side} pixels in the held-out photos, {images} asked for")
+    cases = []
+    for n, (photo, name, x) in enumerate(crops[:images]):
+        mixture, severity, y = flawed(x, n, settings, 0)
+        cases.append(Case(f"{name}_{mixture}_{severity}", photo, sha256(paths[photo]), mixture, severity, x, y))
+    return cases
+
+
+def validation_cases(folder: Path, count: int, side: int, settings: str = "stablesr") -> list[Case]:
+    """Crops of the validation photos in turn: of a few random places the most textured.
+
+    Raises: PhotoError for a folder without such photos, or with a held-out photo.
+    Test: test_grids.py::test_the_split_shares_no_photo
+    """
+    photos = Photos.read(folder, side, validation=True)
+    hashes = {p.name: digest for p, digest in _hashes(folder).items() if is_validation(digest)}
+    cases = []
+    for n in range(count):
+        at, rng = n % len(photos.names), np.random.default_rng([SEED, 2, n])
+        array, tries = photos.arrays[at], []
+        for _ in range(TRIES):
+            top, left = (int(rng.integers(length - side + 1)) for length in array.shape[:2])
+            x = array[top : top + side, left : left + side].astype(np.float32) / 255
+            tries.append((texture(x), f"{top}-{left}", x))
+        _, place, x = max(tries, key=lambda found: found[0])
+        mixture, severity, y = flawed(x, n, settings, 1)
+        name = photos.names[at]
+        cases.append(Case(f"{name}-{place}_{mixture}_{severity}", name, hashes[name], mixture, severity, x, y))
+    return cases
+
+
+def refuse_shared(test: list[Case], learn: list[Case], folder: Path) -> None:
+    """The two splits share no photo with each other, nor with what is trained on.
+
+    Raises: PhotoError naming the photos.
+    Test: test_grids.py::test_the_split_shares_no_photo, test_a_shared_photo_is_refused
+    """
+    trained = {digest for digest in _hashes(folder).values() if not is_validation(digest)}
+    used = {TEST: {c.sha256: c.photo for c in test}, LEARN: {c.sha256: c.photo for c in learn}}
+    for one, other, name in ((TEST, used[LEARN], LEARN), (TEST, trained, "training"), (LEARN, trained, "training")):
+        if shared := [photo for digest, photo in used[one].items() if digest in other]:
+            raise PhotoError(f"the {one} photos {', '.join(shared)} are also {name} photos")
+
+
+def unseen(checkpoint: dict, folder: Path) -> bool:
+    """Whether the checkpoint's own story says that it was trained on the training part alone.
+
+    Test: test_grids.py::test_a_checkpoint_that_saw_the_learning_photos_is_known
+    """
+    digests = sorted(digest for digest in _hashes(folder).values() if not is_validation(digest))
+    manifest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return isinstance(checkpoint["photos"], dict) and checkpoint["photos"]["manifest"] == manifest
+
+
+def learn_list(name: str) -> np.ndarray:
+    """The vectors searched on learning photos: all 1512, or the 252 of [0, 1] with the paper's favourites.
+
+    Test: test_grids.py::test_the_short_list_lies_on_the_grid
+    """
+    if name == "all":
+        return grid()
+    return np.concatenate([grid(low=0), np.stack([weights_vector(w) for w in FAVOURITES.values()])])
+
+
+def scores_of(case: Case, metrics: tuple[str, ...]) -> list[Score]:
+    """The metrics as scores; those with a reference know this case's sharp photo."""
+    return [metric_score(name, case.x if METRICS[name].reference else None) for name in metrics]
+
+
+def search(
+    engine: Engine, case: Case, vectors: AnyArray, metrics: tuple[str, ...], ledger: Path | None, seed: int = 0
+) -> tuple[np.ndarray, Found]:
+    """Every vector's metrics [n metrics] on one photo, each in its own direction, and the bill.
+
+    Test: test_grids.py::test_a_search_is_not_paid_for_twice
+    """
+    scores = scores_of(case, metrics)
+    found = among(engine.study(case.y, seed), vectors, scores, ledger, "grid")
+    known = {line.weights: line.scores for line in found.tried}  # in the order of the batches, not of the vectors
+    order = [known[tuple(map(float, w))] for w in np.asarray(vectors, np.float32)]
+    lines = np.array([[values[score.key] for score in scores] for values in order], np.float32)
+    lines[~np.isfinite(lines)] = np.nan
+    return lines * np.array([1 if METRICS[name].higher_is_better else -1 for name in metrics], np.float32), found
+
+
+def run(engine: Engine, cases: dict[str, list[Case]], vectors: dict[str, AnyArray], ledgers: Path | None) -> dict:
+    """Search every case of both parts: tables by part, and each case's story with its bill."""
+    steps, tables, stories = engine.restorer.config.sample.steps, {}, {}
+    total = sum(len(cases[part]) * unet_calls(vectors[part], steps) for part in cases)
+    with tqdm(total=total, desc="grids", unit="call") as bar:
+        for part in cases:
+            tables[part], stories[part] = [], []
+            for case in cases[part]:
+                table, found = search(engine, case, vectors[part], MEASURED[part], ledgers)
+                cost = {"unet_calls": found.unet_calls, "decodes": found.decodes, "seconds": round(found.seconds, 1)}
+                tables[part].append(table)
+                stories[part].append({**case.story, **cost})
+                bar.update(found.unet_calls)
+    return {"tables": tables, "stories": stories}
+
+
+def write(out: Path, found: dict, vectors: dict[str, AnyArray], features: np.ndarray, story: dict) -> None:
+    """grids.npz (no pickle) and grids.json.
+
+    Test: test_grids.py::test_the_table_comes_back
+    """
+    arrays = {f"{part}_scores": np.stack(table).astype(np.float32) for part, table in found["tables"].items()}
+    arrays |= {f"{part}_vectors": np.asarray(v, np.float32) for part, v in vectors.items()}
+    arrays |= {f"{part}_metrics": np.array(names) for part, names in MEASURED.items()}
+    arrays |= {f"{part}_images": np.array([s["image"] for s in lines]) for part, lines in found["stories"].items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays, learn_features=np.asarray(features, np.float32))
+    write_beside(out / "grids.npz", buffer.getvalue())
+    write_beside(out / "grids.json", (json.dumps({**story, **found["stories"]}, indent=1) + "\n").encode())
+
+
+def read(out: Path = OUT) -> Grids:
+    """The table that `main` wrote.
+
+    Raises: FileNotFoundError, saying how to make it.
+    Test: test_grids.py::test_the_table_comes_back
+    """
+    if not (out / "grids.npz").exists():
+        raise FileNotFoundError(f"{out / 'grids.npz'} does not exist: run python -m benchmarks.grids --photos DIR")
+    with np.load(out / "grids.npz", allow_pickle=False) as held:
+        names = (tuple(map(str, held[f"{part}_metrics"])) for part in (TEST, LEARN))
+        tables = (held[f"{part}_scores"] for part in (TEST, LEARN))
+        vectors = (held["test_vectors"], held["learn_vectors"])
+        story = json.loads((out / "grids.json").read_text())
+        return Grids(*vectors, *names, *tables, held["learn_features"], story)
+
+
+def _hashes(folder: Path) -> dict[Path, str]:
+    files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    return {path: sha256(path) for path in files}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.grids", description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, required=True, help="the folder that the checkpoint was trained from")
+    parser.add_argument("--images", type=int, default=8, help="test crops")
+    parser.add_argument("--learn", type=int, default=24, help="learning crops")
+    parser.add_argument("--learn-vectors", choices=("all", "252"), default="all")
+    parser.add_argument("--side", type=int, default=192, help="pixels; NIQE sees one block at 96, four at 192")
+    parser.add_argument("--rows", type=int, default=12, help="of a batch; an accelerator takes more")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--steps", type=int, help="default: the profile's")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--ledgers", type=Path, default=LEDGERS)
+    given = parser.parse_args(argv)
+    config, began = profile(given.profile), perf_counter()
+    model, config, checkpoint = load_model(config)
+    config = replace(config, sample=replace(config.sample, steps=given.steps or config.sample.steps))
+    try:
+        test = held_out_cases(given.images, given.side, config.degradations)
+        learn = validation_cases(given.photos, given.learn, given.side, config.degradations)
+        refuse_shared(test, learn, given.photos)
+    except (PhotoError, ValueError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    cases, vectors = {TEST: test, LEARN: learn}, {TEST: grid(), LEARN: learn_list(given.learn_vectors)}
+    found = run(Engine(Restorer(model, config), given.rows), cases, vectors, given.ledgers)
+    checkpoints = {str(config.checkpoint): checkpoint["sha256"]}
+    story = provenance(given.profile, config, 0, checkpoints=checkpoints)
+    fresh = unseen(checkpoint, given.photos)
+    if not fresh:
+        print("warning: this checkpoint may have been trained on the learning photos", file=sys.stderr)
+    story |= {"trained_on": checkpoint["photos"], "unseen": fresh, "side": given.side, "steps": config.sample.steps}
+    story |= {"variants": {name: METRICS[name].variant for name in MEASURED[TEST]}, "experts": list(NAMES)}
+    story |= {"seconds": round(perf_counter() - began, 1)}
+    write(given.out, found, vectors, np.stack([image_features(case.y) for case in learn]), story)
+    size = sum((given.out / name).stat().st_size for name in ("grids.npz", "grids.json"))
+    print(f"wrote {given.out}: {size / 1e6:.2f} MB, {story['seconds']} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The grids' split shares no photo, the table comes back, and a search is paid for once."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from linear import engine
+
+from benchmarks import grids
+from benchmarks.training_photos import manifest
+from unires.data import HELD_OUT, Photos, held_out_paths, sha256
+from unires.engine import unet_calls
+from unires.metrics import METRICS, measure
+from unires.photo import PhotoError, write_photo
+from unires.search import grid, one_hot
+
+SLOPES = (0.08, 0.09, 0.1, 0.11, 0.12, 0.13)
+COMMITTED = grids.OUT / "grids.json"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty photos, some of which begin with a 0."""
+    place = tmp_path_factory.mktemp("photos")
+    for i in range(40):
+        write_photo(place / f"{i}.png", np.random.default_rng(i).random((64, 80, 3), np.float32))
+    return place
+
+
+def starts_with_0(path) -> bool:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[0] == "0"
+
+
+def test_the_test_cases_are_varied():
+    cases = grids.held_out_cases(8, 96)
+    assert {case.photo for case in cases[:7]} == set(HELD_OUT) and len({case.image for case in cases}) == 8
+    assert len({case.mixture for case in cases}) == 8 and {case.severity for case in cases} == {"mild", "heavy"}
+    assert {len(case.mixture.split("+")) for case in cases} == {2, 3, 4}
+    again = grids.held_out_cases(8, 96)
+    assert [case.story for case in again] == [case.story for case in cases]
+    for case in cases[:2]:
+        assert case.sha256 == sha256(held_out_paths()[case.photo]) and np.abs(case.x - case.y).mean() > 0.01
+    with pytest.raises(ValueError, match="15 asked for"):
+        grids.held_out_cases(15, 96)
+
+
+def test_the_split_shares_no_photo(folder):
+    test, learn = grids.held_out_cases(8, 64), grids.validation_cases(folder, 6, 64)
+    grids.refuse_shared(test, learn, folder)
+    expected = {path.name for path in folder.iterdir() if starts_with_0(path)}
+    assert {case.photo for case in learn} <= expected and len(expected) > 0
+    trained = set(Photos.read(folder, 32).names)
+    assert not trained & {case.photo for case in learn}
+    assert not {case.sha256 for case in test} & {case.sha256 for case in learn}
+    assert len({case.image for case in learn}) == 6 and len({case.mixture for case in learn}) == 6
+
+
+def test_a_shared_photo_is_refused(folder, tmp_path):
+    test, learn = grids.held_out_cases(2, 64), grids.validation_cases(folder, 2, 64)
+    with pytest.raises(PhotoError, match=f"test photos {test[0].photo} are also learn photos"):
+        grids.refuse_shared(test, [replace(learn[0], sha256=test[0].sha256)], folder)
+    (trained, *_) = (path for path in sorted(folder.iterdir()) if not starts_with_0(path))
+    with pytest.raises(PhotoError, match="also training photos"):
+        grids.refuse_shared(test, [replace(learn[0], sha256=sha256(trained))], folder)
+    with pytest.raises(PhotoError, match="also training photos"):
+        grids.refuse_shared([replace(test[0], sha256=sha256(trained))], learn, folder)
+    (tmp_path / "x.png").write_bytes(held_out_paths()["chelsea"].read_bytes())
+    with pytest.raises(PhotoError, match="held-out photo chelsea"):
+        grids.validation_cases(tmp_path, 1, 64)
+
+
+def test_a_checkpoint_that_saw_the_learning_photos_is_known(folder):
+    assert grids.unseen({"photos": {"manifest": Photos.read(folder, 32).manifest}}, folder)
+    everything = sorted(sha256(path) for path in folder.iterdir())
+    whole = hashlib.sha256("\n".join(everything).encode()).hexdigest()
+    assert not grids.unseen({"photos": {"manifest": whole}}, folder)
+    assert not grids.unseen({"photos": "none: random weights"}, folder)
+
+
+def test_the_short_list_lies_on_the_grid():
+    short = grids.learn_list("252")
+    assert short.shape == (254, 6) and (short[:252] >= 0).all() and (short[252:].min(1) < 0).all()
+    assert (np.abs(short[:, None] - grid()).max(-1).min(1) < 1e-6).all()
+    assert len(grids.learn_list("all")) == 1512
+
+
+def test_a_search_is_not_paid_for_twice(tmp_path):
+    case = grids.held_out_cases(1, 64)[0]
+    vectors = np.concatenate([one_hot(), grid()[::200]])
+    table, found = grids.search(engine(SLOPES), case, vectors, ("niqe", "psnr"), tmp_path)
+    assert table.shape == (len(vectors), 2) and found.paid == found.unet_calls == unet_calls(vectors, 3)
+    at = int(np.nanargmin(table[:, 0]))  # NIQE: lower is better
+    assert np.allclose(found.weights, vectors[at])
+    assert table[at, 1] == pytest.approx(measure("psnr", found.photo, case.x), abs=1e-3)
+    again, found = grids.search(engine(SLOPES), case, vectors, ("niqe", "psnr"), tmp_path)
+    np.testing.assert_array_equal(again, table)
+    assert found.paid == 0 and found.unet_calls == unet_calls(vectors, 3)
+
+
+def test_the_table_comes_back(tmp_path):
+    cases = {grids.TEST: grids.held_out_cases(2, 64), grids.LEARN: grids.held_out_cases(1, 64)}
+    vectors = {grids.TEST: one_hot(), grids.LEARN: one_hot()[:2]}
+    found = grids.run(engine(SLOPES), cases, vectors, None)
+    grids.write(tmp_path, found, vectors, np.ones((1, 72)), {"steps": 3})
+    held = grids.read(tmp_path)
+    assert held.test.shape == (2, 6, 4) and held.learn.shape == (1, 2, 2) and held.learn_features.shape == (1, 72)
+    np.testing.assert_array_equal(held.vectors, one_hot())
+    assert held.metrics == ("niqe", "lpips", "psnr", "ssim") and held.story["steps"] == 3
+    assert [line["image"] for line in held.story["test"]] == [case.image for case in cases[grids.TEST]]
+    assert held.story["test"][0]["unet_calls"] == 6 * 3
+    with pytest.raises(FileNotFoundError, match="run python -m benchmarks.grids"):
+        grids.read(tmp_path / "elsewhere")
+
+
+def test_scores_point_upwards():
+    test = np.array([[[3.0, 20], [5, 30], [np.nan, 10]]], np.float32)
+    held = grids.Grids(one_hot()[:3], one_hot(), ("niqe", "psnr"), ("niqe",), test, test, np.ones((1, 72)), {})
+    np.testing.assert_array_equal(held.score(), [[-3, -5, -5]])
+    np.testing.assert_array_equal(held.score(metric="psnr"), [[20, 30, 10]])
+    assert not METRICS["niqe"].higher_is_better
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="the grids have not been run yet")
+def test_the_committed_split_shares_no_photo():
+    story = json.loads(COMMITTED.read_text())
+    assert story["unseen"] is True
+    test, learn = ({line["sha256"] for line in story[part]} for part in (grids.TEST, grids.LEARN))
+    assert test <= {sha256(path) for path in held_out_paths().values()} and len(story[grids.TEST]) >= 8
+    assert not test & learn and all(digest.startswith("0") for digest in learn)
+    trained = {line["sha256"] for line in manifest() if not line["sha256"].startswith("0")}
+    assert not trained & (test | learn)
+    assert sum((grids.OUT / name).stat().st_size for name in ("grids.npz", "grids.json")) < 3e6

@@ -1,0 +1,108 @@
+"""Strategies against a grid that was really run, on a network that is a line and a coarse grid."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from linear import engine
+
+from benchmarks import grids as table
+from benchmarks import strategies
+from unires import learned
+from unires.engine import unet_calls
+from unires.record import read_rows, write_rows
+from unires.search import grid, one_hot
+
+SLOPES = (0.08, 0.09, 0.1, 0.11, 0.12, 0.13)
+COARSE = np.unique(np.concatenate([one_hot(), grid(-0.5, 1.5, 0.5)[1::3]]), axis=0)
+METRICS = {table.TEST: ("psnr", "ssim"), table.LEARN: ("psnr",)}  # quick ones
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return table.held_out_cases(5, 64)
+
+
+@pytest.fixture(scope="module")
+def grids(cases, tmp_path_factory):
+    """One test photo and four to learn from, searched for real."""
+    patch, out = pytest.MonkeyPatch(), tmp_path_factory.mktemp("grids")
+    patch.setattr(strategies, "DECIDES", "psnr")
+    patch.setattr(learned, "TREES", 10)
+    patch.setattr(table, "MEASURED", METRICS)
+    parts, vectors = {table.TEST: cases[:1], table.LEARN: cases[1:]}, {table.TEST: COARSE, table.LEARN: COARSE[::3]}
+    found = table.run(engine(SLOPES), parts, vectors, None)
+    features = np.random.default_rng(0).random((4, 72))
+    table.write(out, found, vectors, features, {"steps": 3})
+    yield table.read(out)
+    patch.undo()
+
+
+def test_replaying_is_looking_up(grids):
+    listed = COARSE[[30, 4, 30, 77]]
+    outcome = strategies.replay(grids, 0, listed)
+    scores = grids.score(metric="psnr")[0, [30, 4, 77]]
+    np.testing.assert_array_equal(outcome.weights, COARSE[[30, 4, 77][int(scores.argmax())]])
+    assert outcome.values["psnr"] == pytest.approx(scores.max(), rel=1e-6)
+    assert outcome.unet_calls == unet_calls(COARSE[[30, 4, 77]], 3) and outcome.decodes == 3  # the twin is free
+    assert outcome.seconds is None
+    with pytest.raises(ValueError, match="not in the table"):
+        strategies.replay(grids, 0, np.full((1, 6), 1 / 6, np.float32))
+
+
+def test_share_of_the_gain():
+    assert strategies.share(-4, -6, -2) == 0.5 and strategies.share(-7, -6, -2) == -0.25
+    assert strategies.share(-2, -2, -2) == 1.0  # nothing to gain
+
+
+def test_lessons_come_from_the_learning_photos(grids):
+    lessons = strategies.Lessons.learn(grids, np.random.default_rng(0))
+    np.testing.assert_array_equal(lessons.optima, grids.learn_vectors[grids.learn[..., 0].argmax(1)])
+    assert {tuple(w) for w in lessons.frequent} == {tuple(w) for w in lessons.optima}
+    np.testing.assert_allclose(lessons.average, lessons.optima.mean(0), atol=1e-6)
+    assert lessons.covering[0] in grids.learn_vectors
+    other = replace(grids, test=grids.test[:, ::-1])  # test photos don't count
+    again = strategies.Lessons.learn(other, np.random.default_rng(0))
+    np.testing.assert_array_equal(again.covering, lessons.covering)
+
+
+def test_a_run_agrees_with_the_table(grids, cases, tmp_path):
+    lessons = strategies.Lessons.learn(grids, np.random.default_rng(0))
+    found = strategies.real(grids, lessons, engine(SLOPES), tmp_path, 0)
+    outcome = found["surrogate, best 4"](0, cases[0])
+    looked_up = strategies.replay(grids, 0, outcome.weights[None])
+    assert outcome.values == pytest.approx(looked_up.values, rel=1e-3)
+    assert outcome.unet_calls == unet_calls(outcome.sampled, 3) and outcome.seconds > 0
+    assert 6 <= len(outcome.sampled) <= 10 and outcome.decodes > len(COARSE)
+    both = found["surrogate, best 8, and 4 covering sets"](0, cases[0])
+    assert both.unet_calls == unet_calls(both.sampled, 3) and len(both.sampled) <= 6 + 8 + 4
+    assert both.values["psnr"] >= strategies.replay(grids, 0, lessons.covering[:4]).values["psnr"]
+    forest = found["random forest"](0, cases[0])
+    assert forest.unet_calls == 3 * np.count_nonzero(forest.weights) and forest.decodes == 1
+
+
+def test_every_strategy_is_compared(grids, cases, tmp_path):
+    rows = strategies.compare(grids, cases[:1], engine(SLOPES), tmp_path)
+    write_rows(tmp_path / "run", strategies.SOURCE, rows)
+    assert read_rows(tmp_path / "run") and len(rows) == 3 * len({r["method"] for r in rows})  # share, PSNR, SSIM
+    by = {(r["method"], r["metric"]): r for r in rows}
+    shares = {method: r["value"] for (method, metric), r in by.items() if metric == strategies.SHARE}
+    assert shares[strategies.GRID] == 1 and shares[strategies.BLIND] == 0
+    listed = [name for name in shares if by[name, "psnr"]["how"] == "replayed"]
+    assert all(shares[name] <= 1 for name in listed) and len(listed) > 20 and len(shares) - len(listed) >= 9
+    assert by[strategies.GRID, "psnr"]["unet_calls"] == unet_calls(COARSE, 3)
+    assert by["one-hot", "psnr"]["unet_calls"] == 18 and by["without SR", "psnr"]["weights"].get("SR") is None
+    lines = strategies.summary(rows)
+    assert lines.loc[strategies.GRID, "of the grid"] == 1 and lines.loc["one-hot", "unet_calls"] == 18
+    assert list(lines["unet_calls"]) == sorted(lines["unet_calls"])
+    with pytest.raises(ValueError, match="not photo 0 of the table"):
+        strategies.compare(grids, cases[1:2], engine(SLOPES), tmp_path)
+
+
+@pytest.mark.skipif(not (table.OUT / "strategies.jsonl").exists(), reason="the strategies have not been compared yet")
+def test_the_committed_rows_belong_to_the_committed_grids():
+    rows, story = read_rows(table.OUT / "strategies.jsonl"), json.loads((table.OUT / "grids.json").read_text())
+    assert {row["image"] for row in rows} == {line["image"] for line in story["test"]}
+    whole = next(row for row in rows if row["method"] == strategies.GRID)
+    assert whole["unet_calls"] == unet_calls(grid(), story["steps"]) and len(one_hot()) == 6
