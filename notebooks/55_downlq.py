@@ -56,6 +56,7 @@ from unires.tasks import down_lq_experts, weights_vector
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
 config = evaluation.config
+photos = min(photos, config.evaluation.crops)
 item = evaluation.sets["SR"][0]
 print(f"first photo: {item.image}, flawed by {item.recipe.tasks}")
 
