@@ -54,6 +54,7 @@ from unires.restore import Restorer
 from unires.score import metric_score
 from unires.tasks import BR, EXPERTS, NEGATIVE, POSITIVE, Expert
 
+# %%
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
 config = evaluation.config

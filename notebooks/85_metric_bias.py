@@ -27,7 +27,6 @@ seed = 0
 run_dir = "results/runs/by-hand"
 photos = 6
 interval = 0.5  # of the grid of weights
-piqe = False  # another judge, if pyiqa is installed (importing it takes a while)
 
 # %%
 import os
@@ -57,6 +56,7 @@ from unires.score import Score, guarded, metric_score
 from unires.search import among, grid
 from unires.tasks import weights_dict
 
+# %%
 sns.set_theme(style="whitegrid", context="notebook")
 evaluation = Evaluation.start(run_dir, profile, seed)
 few = evaluation.sets["complex"][:photos]
@@ -114,15 +114,8 @@ silent = Score("silent", "always 0", lambda photo: 0.0)
 
 def judges(item):
     """All judges of one photo; the first one decides."""
-    found = {"NIQE": metric_score("niqe"), "guard": guarded(silent, item.y, 1.0)}
-    if piqe:
-        import torch
-
-        from benchmarks.peers import import_pyiqa
-
-        judge = import_pyiqa().create_metric("piqe")
-        found["PIQE"] = Score("piqe", "pyiqa", lambda p: judge(torch.tensor(p).movedim(-1, 0)[None]), False)
-    return found | {"PSNR": metric_score("psnr", item.x), "LPIPS": metric_score("lpips", item.x)}
+    blind = {"NIQE": metric_score("niqe"), "guard": guarded(silent, item.y, 1.0)}
+    return blind | {name: metric_score(name.lower(), item.x) for name in ("PSNR", "LPIPS")}
 
 
 # %%
@@ -157,14 +150,17 @@ assert np.isclose(direct, apart)
 # For every photo, each judge puts the candidates in order. The **rank correlation** of two orders is 1 if they are equal,
 # 0 if they have nothing to do with each other, and -1 if one is the other reversed. We compare each judge with LPIPS.
 # A dot is a photo. Left of 0, the judge would have done better to choose its *worst*.
+#
+# The guard gets three weights. NIQE counts in units of its own, and the guard in units of brightness, where 0.01 is about
+# the difference of two good restorations at a quarter of their size: a weight of 100 makes such a difference worth 1 of
+# NIQE. The judge *guard* is the guard alone.
 
 # %%
 WEIGHTS = (10, 30, 100)
 boards = []
 for table in seen:
     mixed = {f"NIQE guarded {weight}": table["NIQE"] + weight * table["guard"] for weight in WEIGHTS}
-    blind = [column for column in table if column not in ("PSNR", "LPIPS")]
-    boards.append(table[blind[:1]].assign(**mixed, **table[blind[1:]], PSNR=table["PSNR"], LPIPS=table["LPIPS"]))
+    boards.append(table[["NIQE"]].assign(**mixed, **table[["guard", "PSNR", "LPIPS"]]))
 scores = list(boards[0].columns)
 ranks = pd.DataFrame([{s: spearmanr(board[s], board["LPIPS"]).statistic for s in scores[:-1]} for board in boards])
 assert ranks.abs().max(axis=None) <= 1 + 1e-9
@@ -355,9 +351,9 @@ assert np.isclose(values.loc[0.0, "LPIPS"], -board["LPIPS"].max(), atol=1e-3)
 #
 # 1. Make the grid finer (`interval=0.25`): more candidates, more pressure. Does the regret of NIQE grow, and does the
 #    guard's share?
-# 2. Turn on `piqe`. Does it make the same mistakes as NIQE? Add the ranks of the two and let the sum decide: is a jury
-#    better than its members? With MUSIQ's published weights in a file, `unires.models.musiq_weights.load_musiq` gives
-#    the paper's own judge a seat.
+# 2. Give another judge a seat: any function of a photo becomes a `Score`, PIQE of the package pyiqa for one (it needs no
+#    file of weights), or MUSIQ if you have its published weights (`unires.models.musiq_weights.load_musiq`). Does it make
+#    NIQE's mistakes? Add the ranks of the two and let the sum decide: is a jury better than its members?
 # 3. Let the guard look at half size and at an eighth (`factor`). Which one takes most of the regret away, and which sees
 #    the unsharp mask?
 # 4. Degrade the restored photo again with the recipe's own flaws (notebook 10) and compare *that* with LQ. Is a guard that
