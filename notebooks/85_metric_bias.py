@@ -151,8 +151,8 @@ assert np.isclose(direct, apart)
 # 0 if they have nothing to do with each other, and -1 if one is the other reversed. We compare each judge with LPIPS.
 # A dot is a photo. Left of 0, the judge would have done better to choose its *worst*.
 #
-# The guard gets three weights. NIQE counts in units of its own, and the guard in units of brightness, where 0.01 is about
-# the difference of two good restorations at a quarter of their size: a weight of 100 makes such a difference worth 1 of
+# The guard gets three weights. NIQE counts in units of its own, and the guard in units of brightness, where 0.01 is two and
+# a half levels of an 8-bit file, as a root mean square at a quarter of the size. A weight of 100 makes that much worth 1 of
 # NIQE. The judge *guard* is the guard alone.
 
 # %%
