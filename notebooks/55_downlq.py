@@ -25,7 +25,7 @@
 profile = "smoke"
 seed = 0
 run_dir = "results/runs/by-hand"
-photos = 4  # of each state
+photos = 3  # of each state
 
 # %%
 import os
@@ -132,7 +132,7 @@ for name, known in (("DownLQ1=1", "SR"), ("DownLQ4=1", "DownLQ")):
 #
 # Above is what the network is shown, below what it makes of it. From left to right it knows less. At the left end it
 # is bound to the flawed photo; at the right end it sees a few blots of colour and paints. Look at one small thing, an
-# eye or a line of letters, and follow it through the row: at which factor does it stop being *this* thing?
+# edge or a line of letters, and follow it through the row: at which factor does it stop being *this* thing?
 
 # %%
 h, w = (side // 4 for side in item.y.shape[:2])
@@ -181,7 +181,7 @@ print({name: round(float(value), 3) for name, value in of_first.items()})
 # as well. The third state is the sharp photo itself, handed in as if it were flawed. Nothing is lost there, so nothing
 # can be gained: whatever the dial adds is invention. It is the control of the experiment.
 #
-# Rows carry the name of the photos that they were measured on, `SR[:4]` for the first four of the set.
+# Rows carry the name of the photos that they were measured on, `SR[:3]` for the first three of the set.
 
 # %%
 states = {f"{name}[:{photos}]": evaluation.sets[name][:photos] for name in ("SR", "complex")}
@@ -295,6 +295,7 @@ for axis, state in zip(axes, list(states)[:2], strict=True):
     for i, (method, label) in enumerate(zip(list(methods)[5:], names, strict=True)):
         axis.plot(*points.loc[method], "sD^"[i], color=f"C{i}", markersize=8, label=label)
     axis.set(title=state, xlabel="true detail found, a", ylabel="wrong detail, b")
+    axis.locator_params(nbins=5)
 axes[1].legend(fontsize=8)
 save_figure(figure, run_dir, "55_mixtures.png")
 plt.show()

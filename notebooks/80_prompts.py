@@ -25,7 +25,7 @@
 profile = "smoke"
 seed = 0
 run_dir = "results/runs/by-hand"
-photos = 4
+photos = 3
 
 # %%
 import os

@@ -25,7 +25,7 @@
 profile = "smoke"
 seed = 0
 run_dir = "results/runs/by-hand"
-photos = 6
+photos = 5
 interval = 0.5  # of the grid of weights
 
 # %%
@@ -267,8 +267,8 @@ print(f"{len(rows)} rows")
 # ## 5 The worst case, to look at
 #
 # This is our Figure 12: the photo with the largest regret of all. Left of HQ stand the choices of NIQE, of the guarded
-# NIQE and of the oracle. Judge for yourself before you read the numbers below. What did NIQE like? Usually it is *grain
-# or sharp edges*, anything that has the statistics of a crisp photo, whether or not it is in this one.
+# NIQE and of the oracle. Judge for yourself before you read the numbers below. What did NIQE like? Is it grain, or a
+# sharp edge, anything that has the statistics of a crisp photo, whether or not it belongs to this one?
 
 # %%
 regret = bill["regret"].unstack("judge", sort=False).loc[[item.image for item in items]]
@@ -283,7 +283,7 @@ shown = [item.y, *(made[choice] for choice in picked.values()), item.x]
 titles = ["LQ", *(f"{judge.replace('LPIPS', 'oracle')}:\n{choice}" for judge, choice in picked.items()), "HQ"]
 h, w = (side // 4 for side in item.y.shape[:2])
 middle = np.s_[h : 3 * h, w : 3 * w]
-figure = show_photos([shown, [p[middle].repeat(2, 0).repeat(2, 1) for p in shown]], titles, ["photo", "middle x2"], 90 / w)
+figure = show_photos([shown, [p[middle].repeat(2, 0).repeat(2, 1) for p in shown]], titles, ["photo", "middle x2"], 50 / w)
 save_figure(figure, run_dir, "85_figure12.jpg")
 plt.show()
 
@@ -330,10 +330,10 @@ soft = gaussian_filter(start, (1, 1, 0))
 tricks = [np.clip(start + m * (start - soft), 0, 1) for m in amounts]
 values = pd.DataFrame([{n: -score(p) for n, score in judges(item).items()} for p in tricks], amounts)
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
-labels = {"NIQE": "NIQE", "LPIPS": "LPIPS to HQ", "guard": "distance to LQ at 1/4 (rms)"}
+labels = {"NIQE": "NIQE", "LPIPS": "LPIPS to HQ", "guard": "rms to LQ at 1/4"}
 for axis, (judge, label) in zip(axes, labels.items(), strict=True):
     axis.plot(amounts, values[judge], marker="o")
-    axis.set(xlabel="strength m of the mask", ylabel=f"{label}, down is better")
+    axis.set(xlabel="strength m of the mask", ylabel=label, title=f"{judge}: down is better")
 axes[2].set_ylim(0, 2 * values["guard"].max())
 save_figure(figure, run_dir, "85_sharpened.png")
 plt.show()
