@@ -256,18 +256,19 @@ assert winners.to_numpy().sum() == len(kept)
 winners.reindex(columns=FACTORS, fill_value=0).rename_axis(index="photos with this best factor", columns="factor")
 
 # %% [markdown]
-# The flawed photo with the most to gain, and the one with the most to lose (both by LPIPS; the sharp ones are out of
-# the contest). In the second, find detail that HQ doesn't have, or that it has and the last columns lack: that is what
+# The flawed photo with the most to gain from some reduction, and the one that loses most at factor 16 (both by LPIPS; the
+# sharp ones are out of the contest). In the second, find detail that HQ doesn't have, or that it has and the last columns lack: that is what
 # a hallucination looks like when a reference gives it away. Without HQ at the end of the row, would you have known?
 
 # %%
-flawed = gain[[not state.startswith("sharp") for state, _ in gain.index]]
-cases = {"most to gain": flawed.idxmax(), "most to lose": flawed.idxmin()}
+flawed = [not state.startswith("sharp") for state, _ in gain.index]
+loss = lpips[16] - lpips[1]
+cases = {"most to gain": gain[flawed].idxmax(), "most to lose": loss[flawed].idxmax()}
 picture = []
 for label, key in cases.items():
     one, results = kept[key]
     picture.append([photo[middle] for photo in (one.y, *(results[f"DownLQ{f}=1"] for f in (1, 4, 16)), one.x)])
-    print(f"{label}: {key[1]} of {key[0]}, {one.recipe.tasks}: LPIPS gain {flawed[key]:+.3f}")
+    print(f"{label}: {key[1]} of {key[0]}, {one.recipe.tasks}: best gain {gain[key]:+.3f}, at factor 16 {-loss[key]:+.3f}")
 figure = show_photos(picture, ["LQ", "factor 1", "factor 4", "factor 16", "HQ"], list(cases), zoom=zoom)
 save_figure(figure, run_dir, "55_help_and_harm.jpg")
 plt.show()
@@ -301,8 +302,9 @@ save_figure(figure, run_dir, "55_mixtures.png")
 plt.show()
 
 # %% [markdown]
-# And by the metrics: does a mixture beat *every* single position on one of them? It may for a simple reason: the mean of
-# two guesses errs less than each, as long as they err differently. On PSNR that is nearly a law, on LPIPS it isn't.
+# And by the metrics: does a mixture beat *every* single position on one of them? There is a simple reason why it might. The
+# mean of two guesses has a smaller squared error than the two have on average, as long as they err differently. The
+# better one of the two may still be ahead of both.
 
 # %%
 for state in states:

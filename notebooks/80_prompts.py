@@ -75,8 +75,10 @@ print(f"{len(items)} photos, the first is {items[0].image}, flawed by {items[0].
 # and there LQ and HQ trade places: the network learns to make a photo *worse* when it hears them. Then the difference
 # between the two predictions is a direction, from bad to good.
 #
-# The four **strangers** below are prompts of ours. The table counts whose words have a number that occurs in one of the
-# prompts above them (the known ones). A small vocabulary has collisions: two words may share a number by chance.
+# (Whether a checkpoint was taught these words is a matter of its training; section 3 measures what came of it.)
+#
+# The four **strangers** below are prompts of ours. The table counts their *new words*, whose number occurs in none of the
+# paper's prompts. A small vocabulary has collisions: two words may share a number by chance.
 
 # %%
 STRANGERS = (
@@ -90,8 +92,8 @@ ids = dict(zip(experts, tokenize([expert.prompt for expert in experts], config.t
 trained = [expert for expert in experts if expert.prompt and expert not in STRANGERS and expert.factor == 1]
 heard = {int(i) for expert in trained for i in ids[expert]} | {0, 1, 2}  # padding, start and end
 lines = [(e.name, e.prompt, int((ids[e] > 2).sum()), sum(int(i) not in heard for i in ids[e])) for e in ids]
-known = pd.DataFrame(lines, columns=["expert", "prompt", "words read", "never heard"]).set_index("expert")
-assert (known.loc[[expert.name for expert in trained], "never heard"] == 0).all()
+known = pd.DataFrame(lines, columns=["expert", "prompt", "words read", "new words"]).set_index("expert")
+assert (known.loc[[expert.name for expert in trained], "new words"] == 0).all()
 known
 
 # %% [markdown]
@@ -299,7 +301,7 @@ axes[1].barh(texts, alone["lpips"] - table.loc[f"{BR.name}=1 words 0", "lpips"],
 axes[1].axvline(0, color="black", linewidth=1)
 axes[1].set(xlabel="LPIPS minus blind's\n(left is better than blind)")
 axes[0].invert_yaxis()
-axes[0].set_title("blue: heard in training (or in the paper's)", fontsize=10)
+axes[0].set_title("blue: the paper's prompts", fontsize=10)
 axes[1].set_title("orange: strangers", fontsize=10)
 save_figure(figure, run_dir, "80_strangers.png")
 plt.show()
