@@ -322,6 +322,18 @@ save_figure(figure, run_dir, "80_strangers.jpg")
 plt.show()
 
 # %% [markdown]
+# Where does a stranger end up? We look for the nearest of the blind restoration and the paper's own prompts, and print
+# how far it still is. A stranger that stands close to one of them has been *taken for* it, whatever it meant to say.
+
+# %%
+known_texts = ["BR=1 words 0", *(f"{expert.name}=1" for expert in trained)]
+for expert in STRANGERS:
+    way = {k: np.mean([levels(results[f"{expert.name}=1"], results[k]) for results in made]) for k in known_texts}
+    nearest = min(way, key=way.get)
+    print(f"{expert.prompt:26} is nearest to {nearest.split('=')[0]:9} {way[nearest]:.2f} levels apart")
+    assert way[nearest] <= way["BR=1 words 0"]
+
+# %% [markdown]
 # **Write it or compose it?** If a photo is noisy and shaken, why not simply *say* so in one prompt? Because no training
 # pair ever had both: the sentence with the words of two tasks is new to the network, while its two halves are not.
 # Eq. 2 asks both questions in words that the network knows, and mixes the answers. That is the paper's whole argument,
