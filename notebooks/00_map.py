@@ -116,7 +116,10 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `45_specialisation` | Is each expert the best at its own flaw? | <1, 30 on request |
 # | `46_baselines` | What would a user pick instead? | <1, 15 on request |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
+# | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 1 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
+# | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
+# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 1 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]
@@ -143,9 +146,13 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Eq. 2: in every sampling step, all experts in one batch | `unires/sample.py::predict_composed` | `50_compose_experts` | `test_equations.py::test_batched_experts_equal_a_loop` |
 # | Section 3: $g(x, w)$ samples with DDIM | `unires/sample.py::ddim` | `40_one_expert` | `test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form` |
 # | Eq. 3: $g(x, w)$, photo to photo | `unires/restore.py::restore`, `unires/restore.py::Restorer` | `40_one_expert` | `test_restore.py::test_any_size` |
-# | Section 3: DownLQ, the fidelity-quality dial (Figure 3) | `unires/compose.py::down_lq` | `50_compose_experts` | `test_equations.py::test_down_lq` |
+# | Section 3: DownLQ, the fidelity-quality dial (Figure 3) | `unires/compose.py::down_lq` | `55_downlq` | `test_equations.py::test_down_lq` |
+# | Figure 3: DownLQ at factors 1 to 16, each one an expert of the same list | `unires/tasks.py::down_lq_experts` | `55_downlq` | `test_engine.py::test_any_list_of_experts` |
+# | A.7: positive and negative words, +1 and -1 on top of searched weights | `unires/tasks.py::with_words`, `unires/tasks.py::POSITIVE`, `unires/tasks.py::NEGATIVE` | `80_prompts` | `test_engine.py::test_words_are_added_on_top` |
+# | Section 3: classifier-free guidance is a special case of Eq. 2 | `unires/tasks.py::guidance` | `80_prompts` | `test_engine.py::test_guidance_is_a_composition` |
 # | Eq. 4: the grid of weights, 1512 vectors | `unires/search.py::grid` | `60_search_weights` | `test_equations.py::test_the_grid_has_1512_and_252_vectors` |
 # | Eq. 3: the best weights of one photo, over the grid or over a few frequent vectors (Table 5) | `unires/search.py::best_of` | `60_search_weights` | `test_equations.py::test_best_of_finds_the_known_optimum` |
+# | Section 4 and Table 5: any list of weights, sampled and judged | `unires/search.py::among` | `85_metric_bias` | `test_search.py::test_lists_find_the_known_optimum` |
 # | After sampling: AdaIN gives back the colours of the LQ photo | `unires/colour.py::adain` | `40_one_expert` | `test_colour.py::test_adain_matches_mean_and_deviation` |
 # | SR's flaw: Real-ESRGAN's second-order pipeline, two rounds of blur, resize, noise and JPEG | `unires/degrade/super_resolution.py::draw`, `unires/degrade/super_resolution.py::SRSettings` | `10_photos_and_flaws` | `test_super_resolution.py::test_branches`, `test_super_resolution.py::test_settings_are_the_published_ones` |
 # | MD's flaw: camera shake, and objects that move by themselves (OID-Motion, Figure 13) | `unires/degrade/motion.py::trajectory`, `unires/degrade/kernels.py::rasterise`, `unires/degrade/motion.py::shake_objects` | `10_photos_and_flaws` | `test_motion.py::test_trajectory`, `test_kernels.py::test_rasterise_shares`, `test_motion.py::test_one_hand_for_all_is_a_shake` |
@@ -173,6 +180,11 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: each latent channel has its own shift and scale, measured after training | `unires/train.py::train_vae` | `20_latents` | `test_train.py::test_latents_are_normalised` |
 # | **our choice**: prompts are words hashed to ids, with a small encoder trained along; five short prompts need no large vocabulary | `unires/models/text.py::tokenize` | `40_one_expert` | `test_models.py::test_tokens_are_stable_and_distinct` |
 # | **our choice**: experts of weight 0 are not asked; exact, and it saves their passes | `unires/compose.py::active` | `50_compose_experts` | `test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit` |
+# | **our choice**: many weights for one photo share the first step and one compiled program; exact, and the grid pays for a part of its calls | `unires/engine.py::Engine`, `unires/engine.py::unet_calls`, `unires/engine.py::pack` | `55_downlq` | `test_engine.py::test_batches_equal_a_naive_loop`, `test_engine.py::test_the_whole_grid_costs_what_the_formula_says`, `test_engine.py::test_packing_loses_nobody_and_hardly_a_row` |
+# | **our choice**: a ledger of what was sampled and scored, on disk; no strategy and no restart pays twice | `unires/ledger.py::Ledger`, `unires/ledger.py::mix_of` | `85_metric_bias` | `test_ledger.py::test_a_torn_line_is_ignored`, `test_ledger.py::test_a_mix_does_not_depend_on_the_list` |
+# | **our choice**: the weighted sum of the experts' own final latents ranks the grid, the best few are sampled; with $\sum_k w_k = 1$ it is right to first order | `unires/search.py::surrogate` | `55_downlq` | `test_search.py::test_the_surrogate_is_exact_for_a_linear_network` |
+# | **our choice**: scores have a name, a version and a direction, so that any of them can decide or watch | `unires/score.py::Score`, `unires/score.py::metric_score` | `85_metric_bias` | `test_search.py::test_a_score_has_a_name_and_a_direction`, `test_search.py::test_metrics_are_scores` |
+# | **our choice**: a guard that holds the score to what the flawed photo shows at a quarter of its size; a score alone is gamed (Figure 12) | `unires/score.py::guarded` | `85_metric_bias` | `test_search.py::test_a_guard_prefers_what_agrees_with_the_flawed_photo` |
 # | **our choice**: large photos in overlapping tiles that share one noise field; memory stays bounded and no seam shows | `unires/restore.py::starts`, `unires/restore.py::feather` | `40_one_expert` | `test_restore.py::test_tiles_cover_everything`, `test_restore.py::test_tiles_leave_no_seam` |
 # | **our choice**: wavelet colour as an alternative to AdaIN, where colours differ from place to place | `unires/colour.py::wavelet` | `40_one_expert` | `test_colour.py::test_wavelet_removes_a_cast` |
 # | **our choice**: blur and photons in linear light, by a plain gamma of 2.2, because that is where they happen | `unires/degrade/codec.py::to_linear`, `unires/degrade/kernels.py::blur_light` | `10_photos_and_flaws` | `test_kernels.py::test_linear_light` |

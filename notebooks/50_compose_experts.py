@@ -35,7 +35,6 @@ if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is 
 
 # %%
 import inspect
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,9 +44,7 @@ from benchmarks.evaluate import EXPERT_METHODS, MIXTURES, PAIRS, Evaluation, mea
 from benchmarks.figures import save_figure, show_photos
 from unires.compose import active, compose
 from unires.metrics import measure
-from unires.models.store import load_model
 from unires.record import read_rows, write_rows
-from unires.restore import Restorer, with_factor
 from unires.schedule import Schedule
 from unires.tasks import EXPERTS, weights_vector
 
@@ -176,72 +173,26 @@ print("one-hot = the single expert, bit for bit")
 # this kind, DN = -0.2 with DownLQ = 1.2. Denoising smooths; a little of its opposite keeps the grain that looks
 # like detail.
 #
-# You know the special case: *classifier-free guidance*. There the prediction with text is exaggerated against
-# the one without, $\epsilon_\varnothing + g\,(\epsilon_s - \epsilon_\varnothing)$. Sort the terms:
-#
-# $$\epsilon_\varnothing + g\,(\epsilon_\mathrm{SR} - \epsilon_\varnothing)
-#   = \underbrace{g}_{w_\mathrm{SR}}\,\epsilon_\mathrm{SR} + \underbrace{(1-g)}_{w_\mathrm{BR}}\,\epsilon_\varnothing .$$
-#
-# It is Eq. 2 with the experts SR and BR (no text), weights that sum to 1, and a negative one as soon as $g > 1$.
-# That our blind expert exists at all comes from training: the text is dropped now and then.
-#
-# What guidance does to a picture you may know, too: more of what the text asks for, and too much of it looks burnt.
 # A negative weight is no free lunch. It also multiplies what is *random* in a prediction: if the experts erred
 # independently with variance 1, the mixture's variance would be $\sum_k w_k^2$, which is smallest for equal weights
-# and grows beyond 1 as soon as we extrapolate. Hence the paper's bounds, -0.2 and 1.2.
+# and grows beyond 1 as soon as we extrapolate. Hence the paper's bounds, -0.2 and 1.2. By hand, with random errors
+# in place of experts:
 
 # %%
-g = 2.0
-blind, sr = (restorer.sample(item.y, weights_vector({k: 1.0}), noise, steps=1)[0] for k in ("BR", "SR"))
-guided = blind + g * (sr - blind)  # as every text-to-image program writes it
-mixed = compose(np.stack([sr, blind]), np.array([g, 1 - g], np.float32))  # Eq. 2
-assert np.allclose(guided, mixed, atol=1e-4 * size)
-walk = [evaluation.restore(item, w).photo for w in ({"BR": 1.0}, {"SR": 1.0}, {"SR": g, "BR": 1 - g})]
-titles = ["LQ", "BR (g = 0)", "SR (g = 1)", f"SR={g:g} BR={1 - g:g}", "HQ"]
-figure = show_photos([[item.y, *walk, item.x]], titles, zoom=zoom)
-save_figure(figure, run_dir, "50_guidance.jpg")
-plt.show()
+errors = rng.standard_normal((6, 100_000))
+trials = {"equal": [1 / 6] * 6, "one alone": [0, 1, 0, 0, 0, 0], "walked past": [0, 0, 0, 0, -0.2, 1.2]}
+for name, w in trials.items():
+    variance = float(compose(errors[:, None, :, None, None], np.array(w))[0].var())
+    print(f"{name:12} variance {variance:.3f}, by the formula {np.square(w).sum():.3f}")
+    assert np.isclose(variance, np.square(w).sum(), rtol=0.03)
 
 # %% [markdown]
-# ## 4 The DownLQ dial
+# *Classifier-free guidance*, the exaggeration that every text-to-image program uses, is such a walk: past SR, away from
+# the blind expert. Notebook 80 shows it, together with prompts that say what a photo should *not* look like. And an
+# expert needs no prompt of its own either: notebook 55 turns DownLQ, which only changes what the network is *shown*,
+# into a dial with as many experts as it has positions.
 #
-# An expert needs no network of its own; a changed *condition* is enough. DownLQ asks the SR question but
-# shows the network less: the LQ photo reduced by a factor in pixel space and brought back. What isn't seen
-# can't bind, so the model follows its prior instead. A large factor gives more invented detail and less
-# fidelity; factor 1 is the SR expert itself. (The paper's Figure 3 turns this dial up to 16.)
-#
-# A `Restorer` takes any tuple of experts. Here is one whose four experts are four positions of the dial:
-
-# %%
-factors = (1, 2, 4, 8)
-model, sizes, _ = load_model(config)
-dial = tuple(replace(with_factor(factor)[-1], name=f"DownLQ x{factor}") for factor in factors)
-turned = Restorer(model, sizes, dial)
-photos = [turned(item.y, {expert.name: 1.0}, seed=seed) for expert in dial]
-figure = show_photos([[item.y, *photos, item.x]], ["LQ", *(e.name for e in dial), "HQ"], zoom=zoom)
-save_figure(figure, run_dir, "50_downlq_factors.jpg")
-plt.show()
-
-# %% [markdown]
-# Turning the dial to the right, two things should happen: the photo leaves LQ (the model is told less about it), and
-# detail appears that no one has photographed. Whether that detail is *right* nobody can know from LQ alone; compare
-# with HQ at the end of the row.
-#
-# Two positions of the dial are old friends: factor 1 must give the SR expert's photo and factor 4 the DownLQ
-# expert's (nothing but the rounding of floats may differ, which stays far below one step of an 8-bit file). The
-# numbers then say how far each photo moved away from the flawed one, and from the sharp one:
-
-# %%
-same = {"SR": photos[0], "DownLQ": photos[2]}
-for name, photo in same.items():
-    assert np.abs(photo - restorer(item.y, {name: 1.0}, seed=seed)).max() < 1 / 255
-for expert, photo in zip(dial, photos, strict=True):
-    to_lq, to_hq = measure("psnr", photo, item.y), measure("psnr", photo, item.x)
-    distance = measure("lpips", photo, item.x)
-    print(f"{expert.name:10}  to LQ {to_lq:5.2f} dB   to HQ {to_hq:5.2f} dB   LPIPS to HQ {distance:.3f}")
-
-# %% [markdown]
-# ## 5 From one expert to another in six steps
+# ## 4 From one expert to another in six steps
 #
 # The paper's Figure 9 walks from super-resolution to denoising. The two pull in opposite directions: SR has
 # learnt to put detail where there is little, and takes noise for detail; DN has learnt to take grain away, and
@@ -282,7 +233,7 @@ save_figure(figure, run_dir, "50_walk.png")
 plt.show()
 
 # %% [markdown]
-# ## 6 Every photo of every set
+# ## 5 Every photo of every set
 #
 # One photo proves nothing. We fix six mixtures beforehand: two of the paper's (the optimum that it shows for one
 # photo in Figure 11, and the constant that was optimal most often) and four even pairs of our own. Each restores
@@ -299,7 +250,7 @@ assert len({(row["set"], row["image"]) for row in rows}) == len(evaluation.items
 mean_table(rows).round(3)
 
 # %% [markdown]
-# ## 7 Was it worth it?
+# ## 6 Was it worth it?
 #
 # On isolated flaws (SR, MD, DD, DN) the right single expert should be hard to beat: it was trained on exactly
 # that. The reason for composing are the `complex` photos. So we put the mixtures beside the flawed photos (rows
@@ -352,7 +303,7 @@ plt.show()
 # %% [markdown]
 # ## What to try
 #
-# 1. Walk past the ends: add w = 1.4 and w = -0.4 to the six steps of section 5. When does the photo break?
+# 1. Walk past the ends: add w = 1.4 and w = -0.4 to the six steps of section 4. When does the photo break?
 # 2. Which pair of experts differs most on this photo? Compare their clean latents after one step, all fifteen
 #    pairs, and mix the two that are furthest apart.
 # 3. Let the weights change with time: half of the steps with SR = 1, the other half with DN = 1, in both orders.
