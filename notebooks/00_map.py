@@ -118,6 +118,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
 # | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 1 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
+# | `65_cheaper_search` | How little of the grid is enough? | <1, 2 |
 # | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
 # | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 1 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
@@ -182,7 +183,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: experts of weight 0 are not asked; exact, and it saves their passes | `unires/compose.py::active` | `50_compose_experts` | `test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit` |
 # | **our choice**: many weights for one photo share the first step and one compiled program; exact, and the grid pays for a part of its calls | `unires/engine.py::Engine`, `unires/engine.py::unet_calls`, `unires/engine.py::pack` | `55_downlq` | `test_engine.py::test_batches_equal_a_naive_loop`, `test_engine.py::test_the_whole_grid_costs_what_the_formula_says`, `test_engine.py::test_packing_loses_nobody_and_hardly_a_row` |
 # | **our choice**: a ledger of what was sampled and scored, on disk; no strategy and no restart pays twice | `unires/ledger.py::Ledger`, `unires/ledger.py::mix_of` | `85_metric_bias` | `test_ledger.py::test_a_torn_line_is_ignored`, `test_ledger.py::test_a_mix_does_not_depend_on_the_list` |
-# | **our choice**: the weighted sum of the experts' own final latents ranks the grid, the best few are sampled; with $\sum_k w_k = 1$ it is right to first order | `unires/search.py::surrogate` | `55_downlq` | `test_search.py::test_the_surrogate_is_exact_for_a_linear_network` |
+# | **our choice**: the weighted sum of the experts' own final latents ranks the grid, the best few are sampled; with $\sum_k w_k = 1$ it is right to first order | `unires/search.py::surrogate` | `65_cheaper_search` | `test_search.py::test_the_surrogate_is_exact_for_a_linear_network` |
 # | **our choice**: scores have a name, a version and a direction, so that any of them can decide or watch | `unires/score.py::Score`, `unires/score.py::metric_score` | `85_metric_bias` | `test_search.py::test_a_score_has_a_name_and_a_direction`, `test_search.py::test_metrics_are_scores` |
 # | **our choice**: a guard that holds the score to what the flawed photo shows at a quarter of its size; a score alone is gamed (Figure 12) | `unires/score.py::guarded` | `85_metric_bias` | `test_search.py::test_a_guard_prefers_what_agrees_with_the_flawed_photo` |
 # | **our choice**: large photos in overlapping tiles that share one noise field; memory stays bounded and no seam shows | `unires/restore.py::starts`, `unires/restore.py::feather` | `40_one_expert` | `test_restore.py::test_tiles_cover_everything`, `test_restore.py::test_tiles_leave_no_seam` |
