@@ -133,7 +133,8 @@ def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
     given = [Source(task.name, str(folder)) for task in TASKS]
     fed = {}
 
-    def fit(loss, trained, fixed, feed, settings, out, seed, desc):
+    def fit(loss, trained, fixed, feed, settings, out, seed, desc, mesh):
+        assert mesh.devices.size == 1
         assert {name.partition(".")[0] for name in fixed} == {"vae"} and settings == config.train
         fed.update({start: list(feed(start)) for start in (0, 4)})
         value, _ = jax.eval_shape(loss, trained, fixed, fed[0][0], jax.random.key(0))

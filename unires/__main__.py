@@ -82,15 +82,25 @@ def restore_files(arguments: argparse.Namespace) -> int:
 def train_profile(arguments: argparse.Namespace) -> int:
     """Train a profile's model; run the same command again to continue where it stopped.
 
-    Test: test_train.py::test_killed_run_resumes_exactly, test_sources_are_refused_where_photos_are_needed
+    Test: test_train.py::test_killed_run_resumes_exactly, test_sources_are_refused_where_photos_are_needed,
+          test_mesh.py::test_two_processes_train_as_one
     """
+    import jax
+
+    from unires.mesh import parse_mesh
     from unires.sources import read_sources
     from unires.train import train
 
-    config = profile(arguments.profile)
+    config, sizes = profile(arguments.profile), parse_mesh(arguments.mesh) if arguments.mesh else {}
+    several = (arguments.coordinator, arguments.process, arguments.processes)
+    if any(value is not None for value in several):
+        if None in several:
+            raise ValueError("several processes need all of --coordinator, --process and --processes")
+        jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
     out = arguments.out or Path("results/runs") / f"train-{config.name}"
-    path = train(config, arguments.photos or read_sources(arguments.sources), out, arguments.seed)
-    print(f"wrote {path} and {path.with_suffix('.json').name}")
+    path = train(config, arguments.photos or read_sources(arguments.sources), out, arguments.seed, **sizes)
+    if jax.process_index() == 0:
+        print(f"wrote {path} and {path.with_suffix('.json').name}")
     return 0
 
 
@@ -119,6 +129,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
     two.add_argument("--seed", type=int, default=0)
+    two.add_argument("--mesh", metavar="data=4,fsdp=2", help="devices: data splits batches, fsdp parameters as well")
+    two.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one listens")
+    two.add_argument("--process", type=int, metavar="I", help="of several processes: which one this is, from 0")
+    two.add_argument("--processes", type=int, metavar="N", help="how many processes train together")
     two.set_defaults(run=train_profile)
     arguments = parser.parse_args(argv)
     try:

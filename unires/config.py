@@ -88,6 +88,9 @@ class TrainConfig:
     sampler_share: float = 0.0  # the share of the draws that goes to these times; the others are uniform
     tasks: tuple[str, ...] = ("SR", "MD", "DD", "DN")  # that are trained
     task_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of SR, MD, DD, DN in the loss
+    dtype: str = "float32"  # or "bfloat16": what the networks compute in; parameters and their average stay float32
+    remat: bool = False  # gradients compute the UNet's blocks anew: less memory, a third more work
+    accumulate: int = 1  # micro-batches a step: less memory, the same loss
 
     @property
     def steps(self) -> int:
@@ -208,7 +211,15 @@ PAPER = Config(
     text=TextConfig(vocabulary=49_408, tokens=77, width=1024, layers=23, heads=16, tokenizer="openclip"),
     schedule=ScheduleConfig(),
     train_vae=TrainConfig(stages=(), learning_rate=0.0),  # the autoencoder comes with the public model
-    train=TrainConfig(stages=(Stage(512, 256, 200_000),), learning_rate=8e-5, ema=0.9999, decay=False),
+    train=TrainConfig(
+        stages=(Stage(512, 256, 200_000),),
+        learning_rate=8e-5,
+        ema=0.9999,
+        decay=False,
+        dtype="bfloat16",
+        remat=True,
+        accumulate=8,  # the most that 32 devices can split a batch of 256 into
+    ),
     sample=SampleConfig(steps=50, spacing="leading", tile=512, overlap=64),
     evaluation=EvaluationConfig(crop=512, crops=160, sets=("DiversePhotos-x1",), lesson_steps=0, complex11=132),
     checkpoint="paper",

@@ -259,17 +259,34 @@ def stage_at(config: TrainConfig, step: int) -> Stage:
     raise ValueError("step lies after the last stage")
 
 
-def batches(make, photos: Photos, config: TrainConfig, seed: int, start: int, ahead: int = 4) -> Iterator[dict]:
-    """Batches from step `start` to the end, made in a background thread a few steps ahead.
+def batches(
+    make,
+    photos: Photos,
+    config: TrainConfig,
+    seed: int,
+    start: int,
+    ahead: int = 4,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[dict]:
+    """This process's rows of the batches from step `start` to the end, made in a background thread a few steps ahead.
 
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    A batch is drawn by one generator, so each process draws all of it and keeps its rows. (`stream` makes no more than
+    its share.)
+    Raises: ValueError if a batch can't be split evenly.
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_mesh.py::test_processes_share_a_folder
     """
+    for stage in config.stages:
+        if not 0 <= process < processes or stage.batch % processes:
+            raise ValueError(f"process {process} of {processes}: a batch of {stage.batch} can't be split evenly")
+
+    def share(step: int) -> dict:
+        batch = make(photos, stage_at(config, step), seed, step)
+        return {name: np.split(rows, processes)[process] for name, rows in batch.items()}
+
     with ThreadPoolExecutor(1) as pool:
-        queue = [
-            pool.submit(make, photos, stage_at(config, s), seed, s)
-            for s in range(start, min(start + ahead, config.steps))
-        ]
+        queue = [pool.submit(share, s) for s in range(start, min(start + ahead, config.steps))]
         for step in range(start, config.steps):
             if step + ahead < config.steps:
-                queue.append(pool.submit(make, photos, stage_at(config, step + ahead), seed, step + ahead))
+                queue.append(pool.submit(share, step + ahead))
             yield queue.pop(0).result()

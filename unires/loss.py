@@ -1,5 +1,7 @@
 """The two training objectives: the autoencoder's and the diffusion model's (Eq. 1)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -20,17 +22,37 @@ def gradients(x: Photos) -> tuple[Array, Array]:
     return x[:, :, 1:] - x[:, :, :-1], x[:, 1:] - x[:, :-1]
 
 
-def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss) -> tuple[Array, dict]:
+def micro(rows: int, draws: int, part: tuple | None) -> tuple[int, Callable]:
+    """How many rows the whole batch has, and a function that picks a micro-batch's rows of what is drawn for all.
+
+    `part` is (which, of how many); row i of the batch, with all its draws, belongs to micro-batch i % count.
+    So the micro-batches together see the random numbers that the whole batch would.
+    Test: test_mesh.py::test_micro_batches_give_the_big_batch
+    """
+    if part is None:
+        return rows * draws, lambda drawn: drawn
+    which, count = part
+
+    def own(drawn: Array) -> Array:
+        items = drawn.reshape(rows, count, draws, *drawn.shape[1:])
+        return jnp.take(items, which, axis=1).reshape(rows * draws, *drawn.shape[1:])
+
+    return rows * draws * count, own
+
+
+def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None) -> tuple[Array, dict]:
     """L1 of pixels and of gradients, and the KL term that keeps latents near a standard normal.
 
+    The networks compute in the type of their weights, the loss in float32.
     Paper: the first stage is inherited there; this objective is our choice.
-    Shapes: batch["x"] [b h w 3].
+    Shapes: batch["x"] [b h w 3]; `part` as in `micro`.
     Test: test_loss.py::test_vae_loss_against_numpy
     """
-    x = batch["x"]
-    mean, log_variance = vae.posterior(x)
-    z = mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
-    x_hat = (vae.decoder(z) + 1) / 2
+    x, dtype = batch["x"], vae.encoder.conv_in.kernel[...].dtype
+    mean, log_variance = (a.astype(jnp.float32) for a in vae.posterior(x.astype(dtype)))
+    every, own = micro(len(x), 1, part)
+    z = mean + jnp.exp(0.5 * log_variance) * own(jax.random.normal(key, (every, *mean.shape[1:])))
+    x_hat = (vae.decoder(z.astype(dtype)).astype(jnp.float32) + 1) / 2
     pixel = jnp.abs(x_hat - x).mean()
     gradient = sum(jnp.abs(a - b).mean() for a, b in zip(gradients(x_hat), gradients(x), strict=True))
     kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean()
@@ -42,7 +64,9 @@ def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss) -> tuple[Array
     }
 
 
-def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Schedule) -> tuple[Array, dict]:
+def ldm_loss(
+    model: LDM, batch: dict, key: Array, config: Config, schedule: Schedule, part: tuple | None = None
+) -> tuple[Array, dict]:
     """|| eps - eps_theta(z_t, z_LQ, s) ||^2 over random t, eps and tasks (or the same on v).
 
     The image condition (z_LQ) and the text are each dropped with their own probability; no text is what the
@@ -52,29 +76,31 @@ def ldm_loss(model: LDM, batch: dict, key: Array, config: Config, schedule: Sche
     `task_weights` keep a task of heavy flaws from drowning the others; each expert's own optimum stays where it is.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
     Paper: Eq. 1, section 3 and A.7 (the words).
-    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks + 2, n]: no text, the tasks, positive, negative.
+    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks + 2, n]: no text, the tasks, positive, negative; `part` as
+            in `micro`.
     Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair
     """
     b, draws = batch["x"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
-    latents = jax.lax.stop_gradient(model.vae.encode(jnp.concatenate([batch["x"], batch["y"]])))
+    every, own = micro(b, draws, part)
+    photos = jnp.concatenate([batch["x"], batch["y"]]).astype(model.vae.encoder.conv_in.kernel[...].dtype)
+    latents = jax.lax.stop_gradient(model.vae.encode(photos))
     z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (latents[:b], latents[b:], batch["task"]))
-    b = b * draws
-    keep = jax.random.bernoulli(k_image, 1 - config.drop_image, (b, 1, 1, 1))
-    prompt = jnp.where(jax.random.bernoulli(k_text, config.drop_text, (b,)), 0, 1 + task)
-    word = jax.random.uniform(k_words, (b,))
+    keep = own(jax.random.bernoulli(k_image, 1 - config.drop_image, (every, 1, 1, 1)))
+    prompt = jnp.where(own(jax.random.bernoulli(k_text, config.drop_text, (every,))), 0, 1 + task)
+    word = own(jax.random.uniform(k_words, (every,)))
     positive, negative = word < config.words, word > 1 - config.words
     prompt = jnp.where(positive, len(TASKS) + 1, jnp.where(negative, len(TASKS) + 2, prompt))
     swap = negative[:, None, None, None]
     z_0, z_lq = jnp.where(swap, z_lq, z_0), jnp.where(swap, z_0, z_lq)
     context = model.text(batch["ids"])[prompt]
-    t = jax.random.randint(k_t, (b,), 0, schedule.config.steps)
+    t = own(jax.random.randint(k_t, (every,), 0, schedule.config.steps))
     k_which, k_place = jax.random.split(k_grid)
-    own = jnp.asarray(schedule.grid(config.train.sampler_steps, config.sample.spacing))
-    at_own = jax.random.bernoulli(k_which, config.train.sampler_share, (b,))
-    t = jnp.where(at_own, jax.random.choice(k_place, own, (b,)), t)
+    grid = jnp.asarray(schedule.grid(config.train.sampler_steps, config.sample.spacing))
+    on_grid = own(jax.random.bernoulli(k_which, config.train.sampler_share, (every,)))
+    t = jnp.where(on_grid, own(jax.random.choice(k_place, grid, (every,))), t)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
-    eps = jax.random.normal(k_eps, z_0.shape)
+    eps = own(jax.random.normal(k_eps, (every, *z_0.shape[1:])))
     z_t, z_lq = add_noise(z_0, eps, alpha, sigma), z_lq * keep
     output = model.predict(z_t, z_lq, t, context)
     error = ((output - target(z_0, eps, alpha, sigma, schedule.config.prediction)) ** 2).mean((1, 2, 3))

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -42,6 +43,7 @@ class UNet(nnx.Module):
             return Transformer(c, context, config.head_dim, groups, rngs) if wanted else None
 
         self.features = channels[0]
+        self.remat = False  # True: gradients compute each block anew instead of keeping what is inside
         self.time1 = nnx.Linear(channels[0], width, rngs=rngs)
         self.time2 = nnx.Linear(width, width, rngs=rngs)
         self.text = nnx.Linear(context, width, rngs=rngs) if config.text_in_time else None
@@ -76,15 +78,23 @@ class UNet(nnx.Module):
         self.conv_out = conv(c, out_channels, 3, rngs, zero=True)
 
     def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
-        time = self.time2(nnx.silu(self.time1(time_features(t, self.features))))
+        dtype = self.conv_in.kernel[...].dtype  # of the weights: what the network computes in
+        time = self.time2(nnx.silu(self.time1(time_features(t, self.features).astype(dtype))))
         if self.text is not None:
             time = time + self.text(context.mean(1))
 
-        def level_block(pair, h):
-            h = pair[0](h, time)
-            return h if pair[1] is None else pair[1](h, context)
+        def block(h, *layers):
+            def run(h):
+                for layer in layers:
+                    h = layer(h, time) if isinstance(layer, ResBlock) else layer(h, context)
+                return h
 
-        h = self.conv_in(jnp.concatenate([z_t, z_lq], axis=-1))
+            return jax.checkpoint(run)(h) if self.remat else run(h)
+
+        def level_block(pair, h):
+            return block(h, *(layer for layer in pair if layer is not None))
+
+        h = self.conv_in(jnp.concatenate([z_t, z_lq], axis=-1).astype(dtype))
         skips = [h]
         for i, level in enumerate(self.down):
             for pair in level:
@@ -94,7 +104,7 @@ class UNet(nnx.Module):
                 h = self.downs[i](h)
                 skips.append(h)
 
-        h = self.middle2(self.middle(self.middle1(h, time), context), time)
+        h = block(h, self.middle1, self.middle, self.middle2)
 
         for i, level in enumerate(self.up):
             for pair in level:

@@ -1,0 +1,205 @@
+"""The optimisation loop: any loss, on any mesh, with averaged parameters, checkpoints and exact resume."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from unires.config import TrainConfig
+from unires.mesh import fetch, gather, make_mesh, place, rows_each, shardings, spread_batch
+from unires.models.store import STATISTICS, write_beside
+
+MEASURED = {*STATISTICS, "shift", "scale"}  # numbers that are not weights keep all their digits
+
+
+def optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
+
+    Paper: learning rate 8e-5; the rest is our choice.  Test: test_train.py::test_learning_rate_schedule
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip), optax.adamw(rate(config), weight_decay=config.weight_decay)
+    )
+
+
+def rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate at each step.
+
+    Test: test_train.py::test_learning_rate_schedule
+    """
+    warmup = min(config.warmup, config.steps)
+    end = config.learning_rate * (0.1 if config.decay else 1.0)
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), end)
+
+
+def cast(arrays: dict, dtype: str) -> dict:
+    """Weights in the type that the networks compute in; a network computes in the type of its weights.
+
+    Test: test_mesh.py::test_bfloat16_computes_near_float32
+    """
+    return {name: a if name in MEASURED else a.astype(dtype) for name, a in arrays.items()}
+
+
+def micro_batches(batch: dict, count: int) -> dict:
+    """[b ...] to [count b/count ...]: every `count`-th row, so that no row changes its device.
+
+    Test: test_mesh.py::test_micro_batches_give_the_big_batch
+    """
+    return {n: a.reshape(-1, count, *a.shape[1:]).swapaxes(0, 1) for n, a in batch.items()}
+
+
+def gradients(loss: Callable, config: TrainConfig, mesh: Mesh) -> Callable:
+    """`(trained, fixed, batch, key) -> ((value, parts), gradients)`, micro-batch after micro-batch if so wanted.
+
+    Loss and gradients of micro-batches are those of the big batch; of `parts` the mean is told, over the
+    micro-batches that have the part (a task, say).
+    Test: test_mesh.py::test_micro_batches_give_the_big_batch
+    """
+
+    def computed(trained, fixed, batch, key, *part):
+        given = (gather(cast(arrays, config.dtype), mesh) for arrays in (trained, fixed))
+        return loss(*given, batch, key, *part)
+
+    one = jax.value_and_grad(computed, has_aux=True)
+    if config.accumulate == 1:
+        return one
+    count = config.accumulate
+
+    def several(trained, fixed, batch, key):
+        def add(total, given):
+            which, rows = given
+            (value, parts), grads = one(trained, fixed, rows, key, (which, count))
+            total = jax.tree.map(jnp.add, total, (value, grads))
+            return (total[0], jax.lax.with_sharding_constraint(total[1], shardings(total[1], mesh))), parts
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trained))
+        (value, grads), parts = jax.lax.scan(add, zeros, (jnp.arange(count), micro_batches(batch, count)))
+        return (value / count, jax.tree.map(jnp.nanmean, parts)), jax.tree.map(lambda g: g / count, grads)
+
+    return several
+
+
+def make_update(loss: Callable, config: TrainConfig, mesh: Mesh, seed: int) -> Callable:
+    """The compiled step: `(state, fixed, batch, step) -> (state, value, parts)`; the old state's memory is reused.
+
+    Test: test_mesh.py::test_one_device_trains_as_the_plain_loop
+    """
+    tx, slopes = optimiser(config), gradients(loss, config, mesh)
+
+    def update(state, fixed, batch, step):
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        (value, parts), grads = slopes(state["trained"], fixed, batch, key)
+        grads = jax.lax.with_sharding_constraint(grads, shardings(grads, mesh))
+        updates, opt = tx.update(grads, state["opt"], state["trained"])
+        new = optax.apply_updates(state["trained"], updates)
+        decay = jnp.minimum(config.ema, (1 + step) / (10 + step))
+        ema = jax.tree.map(lambda e, n: decay * e + (1 - decay) * n, state["ema"], new)
+        state = {"trained": new, "ema": ema, "opt": opt}
+        return jax.lax.with_sharding_constraint(state, shardings(state, mesh)), *gather((value, parts), mesh)
+
+    return jax.jit(update, donate_argnums=0)
+
+
+def start_state(trained: dict, config: TrainConfig, mesh: Mesh) -> dict:
+    """Parameters, their average and the optimiser's moments before the first step, on the mesh.
+
+    Test: test_mesh.py::test_one_device_trains_as_the_plain_loop
+    """
+    on_mesh, init = place(trained, mesh), optimiser(config).init
+    opt = jax.jit(init, out_shardings=shardings(jax.eval_shape(init, on_mesh), mesh))(on_mesh)
+    return {"trained": on_mesh, "ema": place(trained, mesh), "opt": opt}
+
+
+def fit(
+    loss: Callable,
+    trained: dict,
+    fixed: dict,
+    feed: Callable[[int], Iterator[dict]],
+    config: TrainConfig,
+    out: Path,
+    seed: int,
+    desc: str,
+    mesh: Mesh | None = None,
+) -> dict[str, jax.Array]:
+    """Minimise `loss(trained, fixed, batch, key)`; returns the averaged (EMA) arrays.
+
+    A checkpoint is written every `config.save_every` steps and at the end, while training goes on; a killed run
+    continues from the last whole one and gives the same losses as an unbroken one, because batch and key depend on
+    the step alone. It may continue on another mesh. `feed` gives each process its rows; process 0 alone writes
+    `out/loss.jsonl`, one line a step. With `config.accumulate` the loss is called with one argument more: which
+    micro-batch it sees, of how many.
+    Raises: FloatingPointError if the loss stops being finite; ValueError if a batch can't be split evenly.
+    Test: test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_saved_on_eight_resumes_on_two
+    """
+    from orbax.checkpoint import v1 as ocp  # extra: train
+
+    mesh = make_mesh() if mesh is None else mesh
+    for stage in config.stages:
+        rows_each(stage.batch, mesh, config.accumulate)
+    update = make_update(loss, config, mesh, seed)
+    state, fixed = start_state(trained, config, mesh), place(fixed, mesh)
+    out.mkdir(parents=True, exist_ok=True)
+    keep = ocp.training.preservation_policies.LatestN(2)
+    every = ocp.training.save_decision_policies.FixedIntervalPolicy(config.save_every)
+    with ocp.training.Checkpointer(
+        (out / "checkpoints").resolve(),
+        save_decision_policy=every,
+        preservation_policy=keep,
+        cleanup_tmp_directories=True,  # what a killed run left half-written
+    ) as saver:
+        start = 0
+        if saver.latest is not None:
+            start = saver.latest.step
+            state = jax.tree.map(ocp.arrays.to_shape_dtype_struct, state)  # frees the memory that is read into
+            state = saver.load(start, abstract_state=state)
+        with open_log(out / "loss.jsonl", start) as file:
+            bar = tqdm(
+                feed(start),
+                desc=desc,
+                total=config.steps,
+                initial=start,
+                unit="step",
+                smoothing=0.05,
+                **({} if jax.process_index() == 0 else {"disable": True}),
+            )
+            for step, batch in enumerate(bar, start):
+                began = time.perf_counter()
+                batch = spread_batch(batch, mesh)
+                state, value, parts = update(state, fixed, batch, step)
+                line = {"step": step, "loss": float(value), **{k: _number(v) for k, v in parts.items()}}
+                if not np.isfinite(line["loss"]):
+                    raise FloatingPointError(f"{desc}: the loss is not finite at step {step}; lower the learning rate")
+                seconds = time.perf_counter() - began
+                line["seconds"] = round(seconds, 4)
+                if file is not None:
+                    file.write(json.dumps(line) + "\n")
+                    file.flush()
+                speed = len(next(iter(batch.values()))) / seconds
+                bar.set_postfix(loss=f"{line['loss']:.4f}", images_per_second=f"{speed:.1f}")
+                saver.save_async(step + 1, state, force=step + 1 == config.steps)
+    return jax.tree.map(jnp.asarray, fetch(state["ema"], mesh))
+
+
+def open_log(path: Path, start: int):
+    """The log, cut to the steps before `start`, open for more; None in all processes but the first.
+
+    Test: test_train.py::test_killed_run_resumes_exactly
+    """
+    if jax.process_index() != 0:
+        return nullcontext()
+    lines = path.read_text().splitlines()[:start] if path.is_file() else []
+    write_beside(path, "".join(line + "\n" for line in lines).encode())
+    return path.open("a")
+
+
+def _number(value) -> float | None:
+    value = float(value)
+    return value if np.isfinite(value) else None
