@@ -123,7 +123,7 @@ def test_arrays_there_and_back():
     assert rows.shape == (4, 2) and rows.sharding == batch_sharding(mesh)
     model = random_model(TINY)
     (host, rebuild), (arrays, _) = on_host(model), take_apart(model)
-    again = take_apart(rebuild(host))[0]
+    again = take_apart(rebuild({name: jnp.asarray(array) for name, array in host.items()}))[0]
     assert host.keys() == arrays.keys() and all(isinstance(a, np.ndarray) for a in host.values())
     assert all(np.array_equal(again[n], arrays[n]) for n in arrays)
 
@@ -238,6 +238,7 @@ def test_remat_changes_no_gradient(plain):
     value, _, grads = slopes(draws=2, remat=True)
     assert value == pytest.approx(plain[0], rel=1e-6) and apart(plain[2], grads) < 1e-5
     loss, trained, fixed = problem(replace(TINY, train=replace(TINY.train, remat=True)))
+    trained, fixed = ({n: jnp.asarray(a) for n, a in arrays.items()} for arrays in (trained, fixed))
     text = str(jax.make_jaxpr(lambda t: loss(t, fixed, batch(0), jax.random.key(0))[0])(trained))
     assert text.count("checkpoint[") == 4  # down, middle, two on the way up
 
@@ -260,14 +261,13 @@ def test_killed_while_saving_never_breaks(tmp_path):
     done = 0
     for _ in range(10):
         process = start(1, "numbers", out, 1, 10**6)
-        deadline = time.monotonic() + 300
-        while not (out / "loss.jsonl").is_file() or len(lines_written(out)) < done + 8:
+        deadline, wanted = time.monotonic() + 300, done + int(rng.integers(3, 7))
+        while not (out / "loss.jsonl").is_file() or len(lines_written(out)) < wanted:
             assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        assert len(lines_written(out)) >= done + 8
         done = len(lines_written(out))
     work(1, "numbers", out, 1, done + 5)
     work(1, "numbers", whole, 10**6, done + 5)
