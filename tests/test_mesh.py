@@ -221,8 +221,8 @@ def slopes(**fields):
 
 def apart(grads: dict, others: dict) -> float:
     """Relative distance of two gradients."""
-    total = optax.global_norm(grads)
-    return float(optax.global_norm(jax.tree.map(jnp.subtract, grads, others)) / total)
+    total = optax.tree.norm(grads)
+    return float(optax.tree.norm(jax.tree.map(jnp.subtract, grads, others)) / total)
 
 
 def test_micro_batches_give_the_big_batch(plain):
@@ -239,8 +239,9 @@ def test_remat_changes_no_gradient(plain):
     assert value == pytest.approx(plain[0], rel=1e-6) and apart(plain[2], grads) < 1e-5
     loss, trained, fixed = problem(replace(TINY, train=replace(TINY.train, remat=True)))
     trained, fixed = ({n: jnp.asarray(a) for n, a in arrays.items()} for arrays in (trained, fixed))
-    text = str(jax.make_jaxpr(lambda t: loss(t, fixed, batch(0), jax.random.key(0))[0])(trained))
-    assert text.count("checkpoint[") == 4  # down, middle, two on the way up
+    jaxpr = jax.make_jaxpr(lambda t: loss(t, fixed, batch(0), jax.random.key(0))[0])(trained)
+    names = [equation.primitive.name for equation in jaxpr.eqns]
+    assert names.count("remat2") == 4, set(names)  # down, middle, two on the way up
 
 
 def test_bfloat16_computes_near_float32(plain):
@@ -258,7 +259,7 @@ def test_killed_while_saving_never_breaks(tmp_path):
     """Ten times SIGKILL at a random moment, with a checkpoint after every step; then on to the end."""
     rng = np.random.default_rng(11)
     out, whole = tmp_path / "broken", tmp_path / "whole"
-    done = 0
+    done = caught = 0
     for _ in range(10):
         process = start(1, "numbers", out, 1, 10**6)
         deadline, wanted = time.monotonic() + 300, done + int(rng.integers(3, 7))
@@ -269,6 +270,8 @@ def test_killed_while_saving_never_breaks(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         done = len(lines_written(out))
+        caught += any((out / "checkpoints").glob("*tmp*"))
+    assert caught > 0, "no run was killed while a checkpoint was half written"
     work(1, "numbers", out, 1, done + 5)
     work(1, "numbers", whole, 10**6, done + 5)
     assert lines(out / "loss.jsonl") == lines(whole / "loss.jsonl") and len(lines(out / "loss.jsonl")) == done + 5
