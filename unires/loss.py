@@ -40,15 +40,17 @@ def micro(rows: int, draws: int, part: tuple | None) -> tuple[int, Callable]:
     return rows * draws * count, own
 
 
-def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None) -> tuple[Array, dict]:
+def vae_loss(
+    vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None, dtype: str = "float32"
+) -> tuple[Array, dict]:
     """L1 of pixels and of gradients, and the KL term that keeps latents near a standard normal.
 
-    The networks compute in the type of their weights, the loss in float32.
+    The networks compute in `dtype`, that of their weights, the loss in float32.
     Paper: the first stage is inherited there; this objective is our choice.
     Shapes: batch["x"] [b h w 3]; `part` as in `micro`.
     Test: test_loss.py::test_vae_loss_against_numpy
     """
-    x, dtype = batch["x"], vae.encoder.conv_in.kernel[...].dtype
+    x = batch["x"]
     mean, log_variance = (a.astype(jnp.float32) for a in vae.posterior(x.astype(dtype)))
     every, own = micro(len(x), 1, part)
     z = mean + jnp.exp(0.5 * log_variance) * own(jax.random.normal(key, (every, *mean.shape[1:])))
@@ -83,7 +85,7 @@ def ldm_loss(
     b, draws = batch["x"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
     every, own = micro(b, draws, part)
-    photos = jnp.concatenate([batch["x"], batch["y"]]).astype(model.vae.encoder.conv_in.kernel[...].dtype)
+    photos = jnp.concatenate([batch["x"], batch["y"]]).astype(config.train.dtype)
     latents = jax.lax.stop_gradient(model.vae.encode(photos))
     z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (latents[:b], latents[b:], batch["task"]))
     keep = own(jax.random.bernoulli(k_image, 1 - config.drop_image, (every, 1, 1, 1)))

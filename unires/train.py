@@ -46,7 +46,7 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0, mesh: Me
     names = [n for n in arrays if n not in ("shift", "scale")]
 
     def loss(trained, fixed, batch, key, part=None):
-        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part)
+        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part, config.train_vae.dtype)
 
     def feed(start):
         return batches(photo_batch, photos, config.train_vae, seed, start, **_who())
@@ -110,7 +110,7 @@ def split(arrays: dict) -> tuple[dict, dict]:
 def ldm_objective(config: Config, rebuild: Callable, ids: Array | np.ndarray) -> Callable:
     """`ldm_loss` as a function of plain arrays, as `fit` wants it.
 
-    Paper: Eq. 1.  Shapes: ids as in `ldm_loss`.
+    Shapes: ids as in `ldm_loss`.
     Test: test_mesh.py::test_meshes_give_the_curve_of_one_device
     """
     schedule = Schedule.make(config.schedule)
