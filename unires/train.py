@@ -54,7 +54,7 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0, mesh: Me
     fixed = {n: arrays[n] for n in arrays if n not in names}
     given = {n: arrays[n] for n in names}, fixed
     ema = fit(loss, *given, feed, config.train_vae, out / "vae", seed, "train vae", mesh)
-    vae = rebuild(_on_device(fixed) | ema)
+    vae = rebuild(_on_device(fixed | ema))
     stage = dataclasses.replace(config.train_vae.stages[-1], batch=64)
     mean = np.asarray(vae.posterior(jnp.asarray(photo_batch(photos, stage, seed + 1, 0)["x"]))[0])
     vae.shift[...] = jnp.asarray(mean.mean((0, 1, 2)))
@@ -95,7 +95,7 @@ def train_ldm(
         return stream_stages(photos, config.train, seed, start, **_who(), settings=settings)
 
     ema = fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm", mesh)
-    return rebuild(_on_device(fixed) | ema)
+    return rebuild(_on_device(fixed | ema))
 
 
 def split(arrays: dict) -> tuple[dict, dict]:
