@@ -112,6 +112,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
 # | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
+# | `32_training_campaign` | Which choices make experts that differ? | <1, <1 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
 # | `45_specialisation` | Is each expert the best at its own flaw? | <1, 30 on request |
 # | `46_baselines` | What would a user pick instead? | <1, 15 on request |
