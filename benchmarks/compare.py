@@ -23,7 +23,7 @@ from unires import record
 
 GATES = Path(__file__).with_name("gates.toml")
 # What run.json says that may explain a breach.
-STORY = ("commit", "python", "versions", "device", "seed", "config", "checkpoints", "data")
+STORY = ("commit", "python", "versions", "device", "seed", "config", "checkpoints", "data", "metrics")
 
 
 class Incomparable(ValueError):

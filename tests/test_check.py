@@ -1,6 +1,7 @@
-"""The check runs notebooks and notices what changed in the committed rows; here on a tiny notebook."""
+"""The check runs notebooks and notices what changed in the committed rows."""
 
 import json
+from pathlib import Path
 
 import pytest
 from test_runner import folder_with
@@ -8,19 +9,21 @@ from test_runner import folder_with
 from benchmarks import check, run
 from unires import record
 
-WRITES = """from pathlib import Path
-from unires import record
-value = float(Path("value.txt").read_text())
-record.write_rows(run_dir, "10_first", [record.row("SR", "a", "LQ", "psnr", value, seconds=1.0)])"""
 DEVICE = {"platform": "cpu", "cores": 2}
+FACTS = {"profile": "smoke", "seed": 0, "device": DEVICE, "versions": {"jax": "1"}, "config": {}}
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(run.ROOT))  # the kernels start elsewhere
-    facts = {"seed": 0, "device": DEVICE, "versions": {"jax": "1"}, "config": {}}
-    monkeypatch.setattr(run, "_provenance", lambda profile, seed: {"profile": profile, **facts})
-    folder_with(tmp_path / "notebooks", **{"10_first": WRITES})
+    """A run that writes one row, of the value in value.txt, in place of the notebooks."""
+
+    def ran(words, **about):
+        folder, value = Path(words[words.index("--out") + 1]), float((tmp_path / "value.txt").read_text())
+        record.write_rows(folder, "10_first", [record.row("SR", "a", "LQ", "psnr", value, seconds=1.0)])
+        record.write_run(folder, **FACTS, finished=True, notebooks={"10_first": {"status": "ok"}}, seconds=9.0)
+        return 0
+
+    monkeypatch.setattr(run, "main", ran)
     (tmp_path / "value.txt").write_text("20")
     return tmp_path
 
@@ -50,7 +53,10 @@ def test_other_results_are_not_updated_here(project, capsys):
         assert "--publish" in capsys.readouterr().err
 
 
-def test_a_failing_notebook_fails_the_check(project, capsys):
-    folder_with(project / "notebooks", **{"10_first": "1 / 0"})
-    assert check.main(["--profile", "smoke"], notebooks=project / "notebooks", root=project) == 1
+def test_a_failing_notebook_fails_the_check(tmp_path, capsys, monkeypatch):
+    """Here the real runner."""
+    monkeypatch.setenv("PYTHONPATH", str(run.ROOT))  # the kernels start elsewhere
+    monkeypatch.setattr(run, "_provenance", lambda profile, seed: FACTS)
+    folder_with(tmp_path / "notebooks", **{"10_first": "1 / 0"})
+    assert check.main(["--profile", "smoke"], notebooks=tmp_path / "notebooks", root=tmp_path) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
