@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 ROWS = "results/demo/rows.jsonl"
-SMOKE = "check: smoke of 40_one_expert"
+SMOKE = "check: smoke of 10_photos_and_flaws"
 
 
 class Unfit(ValueError):
@@ -173,7 +173,7 @@ MUTATIONS = (
         "AdaIN is left out of the restoration",
         "unires/restore.py",
         swap('"adain": adain', '"adain": lambda x_hat, y: np.clip(x_hat, 0, 1)'),
-        SMOKE,
+        "test_restore.py::test_a_restored_photo_has_the_colours_of_the_flawed_one",
     ),
     Mutation(
         "the evaluation photos' flaws are drawn by another seed",

@@ -35,7 +35,7 @@ def command(check: str) -> list[str]:
     if check == "compare":
         return ["-m", "benchmarks.compare", BEFORE, "results/demo"]
     if check == SMOKE:
-        return ["-m", "benchmarks.check", "--profile", "smoke", "--only", "40_one_expert"]
+        return ["-m", "benchmarks.check", "--profile", "smoke", "--only", SMOKE.split()[-1]]
     return ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{one}" for one in check.split())]
 
 
@@ -96,19 +96,23 @@ def copy(tree: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutations", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="corruptions by name; nothing is written then")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="corruptions by name; the others' results stay")
     given = parser.parse_args(argv)
     chosen = [one for one in MUTATIONS if not given.only or one.name in given.only]
+    told = {one["mutation"]: one for one in json.loads(OUT.read_text())} if OUT.exists() else {}
+    found = []
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = list(mutate(chosen, copy(Path(folder, "tree"))))
+            for one in mutate(chosen, copy(Path(folder, "tree"))):
+                found.append(one)
+                told[one["mutation"]] = one
+                kept = [told[name.name] for name in MUTATIONS if name.name in told]
+                write_beside(OUT, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
     except Unfit as error:
         print(error, file=sys.stderr)
         return 2
     for one in found:
         print(f"{'caught' if one['how'] else 'NOT CAUGHT'}: {one['mutation']} ({one['caught by']})")
-    if not given.only:
-        write_beside(OUT, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     print(f"{sum(bool(one['how']) for one in found)} of {len(found)} caught")
     return 0 if all(one["how"] for one in found) else 1
 
