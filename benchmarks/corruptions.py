@@ -19,7 +19,7 @@ class Mutation:
     name: str
     file: str
     edit: Callable[[str], str]
-    caught_by: str  # a test as test_x.py::test_y, "pair", "compare" or SMOKE
+    caught_by: str  # a test with its file, "pair", "compare" or SMOKE
 
 
 def swap(old: str, new: str) -> Callable[[str], str]:
