@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import calibration
 from benchmarks.calibration import Published, agree, pairs, published, scores
+from benchmarks.peers import import_pyiqa
 from unires.metrics import EVERY, METRICS, measure
 from unires.weight_files import MissingWeights, needed
 
@@ -17,6 +18,15 @@ def photos():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("pyiqa's package carries the pairs")
     return pairs()
+
+
+@pytest.fixture(scope="module")
+def pyiqa():
+    pytest.importorskip("torch").set_num_threads(1)
+    try:
+        return import_pyiqa()
+    except ImportError as missing:
+        pytest.skip(str(missing))
 
 
 def runs_here(name: str) -> bool:
@@ -48,13 +58,11 @@ def test_lpips_is_to_the_printed_digit(photos):
     assert values == [0.7237, 0.2572, 0.0508, 0.0521, 0.4253]
 
 
-def test_ssim_on_rgb_is_pyiqas_ssimc(photos):
+def test_ssim_on_rgb_is_pyiqas_ssimc(photos, pyiqa):
     """But for windows whose structures oppose each other: pyiqa counts them as 0, Wang et al. as negative."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    from benchmarks.peers import import_pyiqa
+    import torch
 
-    theirs = {name: import_pyiqa().create_metric(name, device="cpu") for name in ("ssimc", "psnr")}
+    theirs = {name: pyiqa.create_metric(name, device="cpu") for name in ("ssimc", "psnr")}
     for image, pair in photos.items():
         tensors = [torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()) for photo in pair]
         assert measure("psnr", *pair) == pytest.approx(float(theirs["psnr"](*tensors)), abs=1e-3), image

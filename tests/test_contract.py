@@ -25,6 +25,15 @@ PAPERS = ("clipiqa", "musiq", "maniqa", "psnr", "ssim", "lpips", "fid")
 X = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
 
 
+@pytest.fixture(scope="module")
+def pyiqa():
+    pytest.importorskip("torch").set_num_threads(1)
+    try:
+        return import_pyiqa()
+    except ImportError as missing:
+        pytest.skip(str(missing))
+
+
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
     """A machine without any downloaded file, and a pyiqa that must not be asked."""
@@ -100,10 +109,9 @@ def test_the_environment_moves_the_places(monkeypatch, tmp_path):
     assert {name: PLACES[name][0]() for name in wanted} == {name: tmp_path / part for name, part in wanted.items()}
 
 
-def test_places_are_those_of_the_libraries():
-    torch = pytest.importorskip("torch")
-    import_pyiqa()  # before timm, which needs torchvision
-    import timm
+def test_places_are_those_of_the_libraries(pyiqa):
+    import timm  # after pyiqa, which mends torchvision
+    import torch
 
     assert weight_files.torch_hub() == Path(torch.hub.get_dir())
     (file,) = [file for (file,) in ON_REQUEST["maniqa"].needs if file.place == "hugging face"]
@@ -111,9 +119,7 @@ def test_places_are_those_of_the_libraries():
     assert file.name.startswith(f"models--{told.replace('/', '--')}/")
 
 
-def test_file_names_are_those_of_pyiqa():
-    pytest.importorskip("torch").set_num_threads(1)
-    import_pyiqa()
+def test_file_names_are_those_of_pyiqa(pyiqa):
     from pyiqa.archs import clip_model, dists_arch, inception, maniqa_arch, musiq_arch, niqe_arch, topiq_arch
 
     urls = {

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from benchmarks.peers import import_pyiqa
 from unires import fid as fid_module
 from unires.fid import fid, frechet
 from unires.photo import PhotoError, write_photo
+
+
+@pytest.fixture(scope="module")
+def pyiqa():
+    pytest.importorskip("torch").set_num_threads(1)
+    try:
+        return import_pyiqa()
+    except ImportError as missing:
+        pytest.skip(str(missing))
 
 
 def test_frechet_against_the_matrix_root():
@@ -34,13 +44,9 @@ def test_folders_are_checked(tmp_path):
         fid_module.photos_of(tmp_path / "nowhere")
 
 
-def test_fid_is_pyiqas(tmp_path, monkeypatch):
+def test_fid_is_pyiqas(tmp_path, monkeypatch, pyiqa):
     """The whole way from files, with one network of random weights."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    from benchmarks.peers import import_pyiqa
-
-    import_pyiqa()
+    import torch
     from pyiqa.archs import fid_arch, inception
 
     monkeypatch.setattr(inception, "load_pretrained_network", lambda *arguments: None)
