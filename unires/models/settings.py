@@ -18,7 +18,7 @@ FREE = {"in_channels", "num_hidden_layers", "_class_name", "architectures", "mod
 def settings(config: Config) -> dict[str, dict]:
     """What config.json says in each folder of diffusers' layout.
 
-    Test: test_convert.py::test_diffusers_opens_what_we_export
+    Test: test_parity.py::test_diffusers_opens_what_we_export
     """
     unet, vae, text = config.unet, config.vae, config.text
     kinds = ["CrossAttnDownBlock2D" if wanted else "DownBlock2D" for wanted in unet.attention]
