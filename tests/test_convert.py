@@ -176,6 +176,9 @@ def test_wrong_arrays_are_all_named(folder):
         "unexpected unet/conv_out.bias_",
         "vae/quant_conv.bias has type I32, not one of F16, BF16, F32",
     ]
+    (folder / "vae" / UNET).unlink()
+    with pytest.raises(CheckpointError, match="missing everything under vae/; missing text_encoder/final"):
+        convert(open_source(folder), SMALL)
 
 
 def test_the_widened_model_is_the_narrow_one_bit_for_bit(arrays, folder):

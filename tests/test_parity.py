@@ -77,7 +77,7 @@ def inside(module, name: str):
 def test_a_residual_block_alone(peers, pairs, ours, theirs, channels):
     module, arrays, rebuild = pairs["unet"]
     h, time = normal(1, 6, 4, channels, size=0.01), normal(1, 64, seed=1)
-    out = jax.jit(lambda a: inside(rebuild(a), ours)(h, time))(arrays)
+    out = jax.jit(lambda a, *given: inside(rebuild(a), ours)(*given))(arrays, h, time)
     assert distance(out, ask(peers, module.get_submodule(theirs), h, time)) <= BOUND
 
 
@@ -85,7 +85,7 @@ def test_a_residual_block_alone(peers, pairs, ours, theirs, channels):
 def test_a_transformer_alone(peers, pairs, ours, theirs, channels):
     module, arrays, rebuild = pairs["unet"]
     h, context = normal(1, 6, 4, channels, size=0.01), normal(1, 7, 16, seed=1)
-    out = jax.jit(lambda a: inside(rebuild(a), ours)(h, context))(arrays)
+    out = jax.jit(lambda a, *given: inside(rebuild(a), ours)(*given))(arrays, h, context)
     expected = ask(peers, module.get_submodule(theirs), h, encoder_hidden_states=peers.torch.tensor(context))
     assert distance(out, expected) <= BOUND
 
@@ -94,7 +94,7 @@ def test_a_transformer_alone(peers, pairs, ours, theirs, channels):
 def test_down_and_upsampling_alone(peers, pairs, part, ours, theirs, channels):
     module, arrays, rebuild = pairs[part]
     h = normal(1, 6, 4, channels)
-    out = jax.jit(lambda a: inside(rebuild(a), ours)(h))(arrays)
+    out = jax.jit(lambda a, h: inside(rebuild(a), ours)(h))(arrays, h)
     assert distance(out, ask(peers, module.get_submodule(theirs), h)) <= BOUND
 
 
@@ -103,17 +103,23 @@ def test_the_autoencoders_attention_alone(peers, pairs):
     h = normal(1, 6, 4, 16, size=0.01)
 
     @jax.jit
-    def attend(arrays):
+    def attend(arrays, h):
         middle = rebuild(arrays).encoder.middle
         return h + middle.attention(middle.norm(h).reshape(1, 24, 16)).reshape(h.shape)
 
-    assert distance(attend(arrays), ask(peers, module.encoder.mid_block.attentions[0], h)) <= BOUND
+    assert distance(attend(arrays, h), ask(peers, module.encoder.mid_block.attentions[0], h)) <= BOUND
 
 
 def test_the_time_embedding_alone(peers, pairs):
     module, arrays, rebuild = pairs["unet"]
-    unet, t = rebuild(arrays), np.array([0, 1, 500, 999])
-    out = unet.time2(nnx.silu(unet.time1(time_features(t, unet.features))))
+    t = np.array([0, 1, 500, 999])
+
+    @jax.jit
+    def embed(arrays, t):
+        unet = rebuild(arrays)
+        return unet.time2(nnx.silu(unet.time1(time_features(t, unet.features))))
+
+    out = embed(arrays, t)
     with peers.torch.no_grad():
         expected = module.time_embedding(module.time_proj(peers.torch.tensor(t)))
     assert distance(out, expected.numpy()) <= BOUND
@@ -137,12 +143,12 @@ def faint_transformer(peers, pairs):
     scaled[f"{name}.mlp_out.kernel"] = arrays[f"{name}.mlp_out.kernel"] * 10
 
     def error(change=lambda block: None):
-        def answer(arrays):
+        def answer(arrays, h, context):
             block = rebuild(arrays).middle
             change(block)
             return block(h, context)
 
-        return distance(jax.jit(answer)(scaled), expected)
+        return distance(jax.jit(answer)(scaled, h, context), expected)
 
     return error
 

@@ -119,6 +119,9 @@ def test_no_text_tower_is_needed(model, tmp_path):
     np.testing.assert_allclose(lean(photo, mix, steps=1), whole(photo, mix, steps=1), atol=1e-5)
     with pytest.raises(ValueError, match="'Make it blue' is not among the kept prompts"):
         Restorer(lean.rebuild(lean.arrays), lean.config, (replace(EXPERTS[0], prompt="Make it blue"),), {})
+    large = tmp_path / "large.safetensors"
+    save_checkpoint(large, bare, SMOKE, story | {"profile": "paper"})
+    assert load(large).config.sample == PAPER.sample != lean.config.sample  # as its story says
     prompts_path(path).unlink()
     load.cache_clear()
     with pytest.raises(CheckpointError, match="small.prompts.safetensors is missing"):

@@ -1,6 +1,6 @@
 """Weights in: the public model's safetensors, in diffusers' folders or in one file, under our names.
 
-Nothing is read before every name and shape has been compared, and nothing is downloaded unless `fetch` is called.
+No array is used before every name and shape has been compared, and nothing is downloaded unless `fetch` is called.
 Weights out: `unires.models.export`.
 """
 
@@ -111,7 +111,10 @@ def _files_of(folder: Path, stem: str, variant: str | None) -> list[Path]:
         return [folder / f"{name}.safetensors"]
     index = folder / (f"{stem}.safetensors.index" + (f".{variant}" if variant else "") + ".json")
     if index.is_file():
-        return [folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        try:
+            return [folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{index} is no index of shards ({error!r}): fetch it again") from error
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1 and not variant:
         return found
@@ -153,31 +156,23 @@ def convert(source: Source, config: Config, parts: tuple[str, ...] = PARTS, file
     Test: test_convert.py::test_wrong_arrays_are_all_named, test_the_widened_model_is_the_narrow_one_bit_for_bit
     """
     wanted = {n: p for n, p in places(config, source.layout).items() if n.partition(".")[0] in parts}
-    faults = compare(
-        {k: v for k, v in source.settings.items() if k in [FOLDERS[p] for p in parts] + ["scheduler"]}, config
-    )
-    faults += [f"missing {name}" for name in sorted({p.name for p in wanted.values()} - source.entries.keys())]
     known = {place.name for place in places(config, source.layout).values()}
     unused = {name for name in source.entries.keys() - known if _is_unused(name, source.layout, config)}
+    faults = compare({k: v for k, v in source.settings.items() if k in {"scheduler", *map(FOLDERS.get, parts)}}, config)
+    faults += _missing(source, wanted, parts)
     faults += [f"unexpected {name}" for name in sorted(source.entries.keys() - known - unused)]
-    narrow = None
-    if FIRST in wanted:
-        o, i, *taps = wanted[FIRST].shape
-        narrow = (o, i // 2, *taps)
     for ours, place in wanted.items():
         entry = source.entries.get(place.name)
-        if entry is None:
-            continue
-        if _fitting(entry.shape, place) is None and not (ours == FIRST and entry.shape == narrow):
+        if entry and not _fits(entry.shape, place) and not (ours == FIRST and entry.shape == _narrow(place)):
             faults.append(f"{place.name} has shape {list(entry.shape)}, not {list(place.shape)}")
-        if entry.kind not in KINDS:
+        if entry and entry.kind not in KINDS:
             faults.append(f"{place.name} has type {entry.kind}, not one of {', '.join(KINDS)}")
     if faults:
         raise CheckpointError(f"{file} does not fit the profile {config.name}: " + "; ".join(faults))
     arrays, widened = {}, False
     for ours, place in wanted.items():
         array = source.entries[place.name].read()
-        if ours == FIRST and array.shape == narrow:
+        if ours == FIRST and array.shape == _narrow(place):
             array, widened = np.concatenate([array, np.zeros_like(array)], axis=1), True
         array = array.reshape(place.shape).transpose(place.axes)
         arrays[ours] = np.ascontiguousarray(array).reshape(shapes(config)[ours].shape)
@@ -187,10 +182,23 @@ def convert(source: Source, config: Config, parts: tuple[str, ...] = PARTS, file
     return arrays, {"widened": widened, "unused": len(unused), "layout": source.layout}
 
 
-def _fitting(shape: tuple[int, ...], place: Place) -> tuple[int, ...] | None:
-    """The shape, if it is the place's; a 1 x 1 convolution may stand for a matrix."""
-    fits = shape == place.shape or (len(place.shape) == 2 and shape == (*place.shape, 1, 1))
-    return shape if fits else None
+def _missing(source: Source, wanted: dict[str, Place], parts: tuple[str, ...]) -> list[str]:
+    """Every array that is not there; a network of which there is nothing is one complaint."""
+    before = SINGLE if source.layout == "single" else {part: f"{folder}/" for part, folder in FOLDERS.items()}
+    absent = [before[part] for part in parts if not any(name.startswith(before[part]) for name in source.entries)]
+    names = sorted({place.name for place in wanted.values()} - source.entries.keys())
+    alone = [f"missing {name}" for name in names if not name.startswith(tuple(absent))]
+    return [f"missing everything under {prefix}" for prefix in absent] + alone
+
+
+def _narrow(place: Place) -> tuple[int, ...]:
+    """The first convolution's shape without the LQ latent."""
+    return (place.shape[0], place.shape[1] // 2, *place.shape[2:])
+
+
+def _fits(shape: tuple[int, ...], place: Place) -> bool:
+    """Whether a shape is the place's; a 1 x 1 convolution may stand for a matrix."""
+    return shape == place.shape or (len(place.shape) == 2 and shape == (*place.shape, 1, 1))
 
 
 def _is_unused(name: str, layout: str, config: Config) -> bool:

@@ -20,7 +20,7 @@ def export(arrays: Mapping[str, np.ndarray], config: Config, folder: Path, dtype
     """Our arrays as diffusers' folders (safetensors and config.json), in their own type or the one given.
 
     Raises: CheckpointError if arrays are missing, or normalise latents channel by channel: no public file can say so.
-    Test: test_convert.py::test_round_trip_is_bit_exact, test_diffusers_opens_what_we_export
+    Test: test_convert.py::test_round_trip_is_bit_exact, test_parity.py::test_diffusers_opens_what_we_export
     """
     wanted = places(config, "diffusers")
     here = {name.partition(".")[0] for name in arrays if name not in MEASURED}
