@@ -46,4 +46,4 @@ def single_file(arrays: dict[str, np.ndarray], config=SMALL) -> dict[str, np.nda
         if ".attn_1." in place.name and array.ndim == 2:
             array = array[:, :, None, None]
         found[place.name] = np.ascontiguousarray(array)
-    return found | {name: np.concatenate([parts[x] for x in "qkv"]) for name, parts in fused.items()}
+    return found | {n: np.ascontiguousarray(np.concatenate([parts[x] for x in "qkv"])) for n, parts in fused.items()}

@@ -205,7 +205,7 @@ def test_the_widened_model_is_the_narrow_one_bit_for_bit(arrays, folder):
     first["kernel"] = first["kernel"][:, :, :4]
     rng = np.random.default_rng(0)
     z_t, context = rng.standard_normal((1, 8, 8, 4), np.float32), rng.standard_normal((1, 7, 16), np.float32)
-    t = np.array([700])
+    t = jnp.array([700])
 
     @jax.jit
     def ask_narrow(weights, first):

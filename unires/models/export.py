@@ -12,11 +12,12 @@ from unires.models.convert import FILES
 from unires.models.names import FOLDERS, MEASURED, PARTS, places
 from unires.models.settings import settings
 from unires.models.store import CheckpointError, write_arrays, write_beside
+from unires.shapes import AnyArray
 
 FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 
 
-def export(arrays: Mapping[str, np.ndarray], config: Config, folder: Path, dtype: str | None = None) -> list[Path]:
+def export(arrays: Mapping[str, AnyArray], config: Config, folder: Path, dtype: str | None = None) -> list[Path]:
     """Our arrays as diffusers' folders (safetensors and config.json), in their own type or the one given.
 
     Raises: CheckpointError if arrays are missing, or normalise latents channel by channel: no public file can say so.
@@ -41,7 +42,7 @@ def export(arrays: Mapping[str, np.ndarray], config: Config, folder: Path, dtype
                 array = np.asarray(arrays[ours]).transpose(back).reshape(place.shape)
                 name = place.name.removeprefix(FOLDERS[part] + "/")
                 name = "text_model." + name if part == "text" else name
-                theirs[name] = np.ascontiguousarray(array.astype(FLOATS[dtype]) if dtype else array)
+                theirs[name] = array.astype(FLOATS[dtype]) if dtype else array
         path = Path(folder) / FOLDERS[part] / f"{FILES[part]}.safetensors"
         write_arrays(path, theirs, {"format": "pt"})
         written.append(path)

@@ -62,7 +62,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, 
     Test: test_store.py::test_round_trip
     """
     with _beside(path) as beside:
-        save_file(arrays, beside, metadata)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, beside, metadata)
         found = sha256_of(beside)
     return found
 
@@ -79,7 +79,7 @@ def save_checkpoint(
     kept = {}
     for name, array in sorted(arrays.items()):
         kind = jnp.float32 if name.endswith(STATISTICS) else (dtype or array.dtype)
-        kept[name] = np.ascontiguousarray(np.asarray(array).astype(kind, copy=False))
+        kept[name] = np.asarray(array).astype(kind, copy=False)
         if not np.isfinite(kept[name]).all():
             raise CheckpointError(f"{name} holds numbers that are not finite: the training diverged, not saved")
     story = {
