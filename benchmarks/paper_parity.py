@@ -10,6 +10,7 @@ import argparse
 import gc
 import importlib.metadata
 import json
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,14 @@ import numpy as np
 from tqdm import tqdm
 
 from unires.config import PAPER, Config
+from unires.models.blocks import Tokens
 from unires.models.convert import Entry, Source, convert
 from unires.models.ldm import LDM, take_apart
 from unires.models.names import FOLDERS, PARTS
 from unires.models.settings import settings
 from unires.models.store import write_beside
+from unires.schedule import Schedule, add_noise, split_prediction
+from unires.shapes import Photo
 
 OUT = Path("results/paper/parity.json")
 BOUND = 1e-4  # of the relative error, in float32
@@ -179,6 +183,41 @@ def compare(config: Config, parts: tuple[str, ...] = PARTS, side: int = 16) -> l
         row |= {"our_seconds": round(time.perf_counter() - began, 2)}
         rows += [row | {"network": name, "relative_error": distance(ours[name], theirs[name])} for name in theirs]
     return rows
+
+
+def where_numbers_are(config: Config) -> list[dict]:
+    """Millions of learned numbers in each array of the UNet, with the level of its maps and the kind of its block.
+
+    Test: test_parity.py::test_every_number_is_somewhere
+    """
+    rows, levels = [], len(config.unet.channels)
+    for name, leaf in take_apart(LDM.abstract(config).unet)[0].items():
+        head, level, *rest = name.split(".")
+        place = "middle" if head.startswith("middle") else "ends"
+        if head in ("down", "downs", "up", "ups"):
+            halvings = int(level) if head.startswith("down") else levels - 1 - int(level)
+            place = f"1/{2**halvings}"
+        transformer = head == "middle" or (head in ("down", "up") and rest[1] == "1")
+        kind = "transformers" if transformer else "convolutions, time"
+        rows.append({"level": place, "part": kind, "millions": math.prod(leaf.shape) / 1e6})
+    return rows
+
+
+def noise_left(model: LDM, config: Config, context: Tokens, photo: Photo, seed: int = 0, t: int = 500) -> float:
+    """Mean square of what the network misses of the noise in a photo's latent; 1 if it knows nothing.
+
+    Test: test_parity.py::test_a_silent_network_finds_no_noise
+    """
+    arrays, rebuild = take_apart(model)
+    schedule, times = Schedule.make(config.schedule), np.array([t])
+    alpha, sigma = schedule.alpha[times], schedule.sigma[times]
+    z_0 = jax.jit(lambda arrays, x: rebuild(arrays).vae.encode(x))(arrays, photo[None])
+    eps = jax.random.normal(jax.random.key(seed), z_0.shape)
+    z_t = add_noise(z_0, eps, alpha, sigma)
+    ask = jax.jit(lambda arrays, *given: rebuild(arrays).predict(*given))
+    output = ask(arrays, z_t, z_0, times, context[None])
+    _, found = split_prediction(z_t, output, alpha, sigma, config.schedule.prediction)
+    return float(((found - eps) ** 2).mean())
 
 
 def main(argv: list[str] | None = None, config: Config = PAPER) -> int:

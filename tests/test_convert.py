@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -81,7 +80,7 @@ def test_round_trip_is_bit_exact(arrays, folder):
     for kind in (None, "float16", "bfloat16"):
         export(arrays, SMALL, folder, kind)
         found, story = convert(open_source(folder), SMALL)
-        dtype = {None: np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[kind]
+        dtype = {None: np.float32, "float16": np.float16, "bfloat16": jnp.bfloat16}[kind]
         wanted = {n: a if n.startswith(("vae.shift", "vae.scale")) else a.astype(dtype) for n, a in arrays.items()}
         same(found, wanted)
         assert story == {"widened": False, "unused": 0, "layout": "diffusers"}

@@ -3,6 +3,7 @@
 import copy
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,7 +13,9 @@ from benchmarks import paper_parity
 from benchmarks.paper_parity import BOUND, distance
 from unires.config import PAPER
 from unires.models.blocks import Transformer
+from unires.models.ldm import take_apart
 from unires.models.names import FOLDERS, PARTS, SINGLE, places
+from unires.models.store import random_model
 from unires.models.unet import time_features
 
 
@@ -230,3 +233,20 @@ def test_diffusers_opens_what_we_export(peers, pairs, tmp_path):
         found = paper_parity.their_answers(peers, again, part, given)
         for name in expected:
             assert distance(found[name], expected[name]) < 1e-5
+
+
+def test_every_number_is_somewhere():
+    rows = paper_parity.where_numbers_are(PAPER)
+    assert {row["level"] for row in rows} == {"1/1", "1/2", "1/4", "1/8", "middle", "ends"}
+    assert sum(row["millions"] for row in rows) * 1e6 == pytest.approx(865_922_244, rel=1e-9)
+    coarsest = [row for row in rows if row["level"] == "1/8"]
+    assert coarsest and all(row["part"] == "convolutions, time" for row in coarsest)  # no transformer there
+
+
+def test_a_silent_network_finds_no_noise():
+    arrays, rebuild = take_apart(random_model(SMALL))
+    silent = {name: 0 * arrays[name] for name in ("unet.conv_out.kernel", "unet.conv_out.bias")}
+    photo, context = np.random.default_rng(0).random((64, 64, 3), np.float32), jnp.ones((7, 16))
+    eps = jax.random.normal(jax.random.key(5), (1, 8, 8, 4))
+    left = paper_parity.noise_left(rebuild(arrays | silent), SMALL, context, photo, seed=5)
+    assert left == pytest.approx(float((eps**2).mean()), rel=1e-5)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 from unires.config import Config
@@ -14,7 +14,7 @@ from unires.models.settings import settings
 from unires.models.store import CheckpointError, write_arrays, write_beside
 from unires.shapes import AnyArray
 
-FLOATS = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+FLOATS = {"float16": np.float16, "bfloat16": jnp.bfloat16, "float32": np.float32}
 
 
 def export(arrays: Mapping[str, AnyArray], config: Config, folder: Path, dtype: str | None = None) -> list[Path]:
