@@ -111,6 +111,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, <1 |
 # | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
 # | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
+# | `25_paper_size` | Is the large model the public one, and how do its weights get in? | <1, <1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
 # | `32_training_campaign` | Which choices make experts that differ? | <1, <1 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
@@ -141,6 +142,9 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Section 3: photo and prompt are each dropped with probability .1 | `unires/loss.py::ldm_loss`, `unires/config.py::Config` | `30_train_experts` | `test_loss.py::test_perfect_prediction_has_no_loss`, `test_loss.py::test_conditions_are_dropped_independently_with_their_probability` |
 # | Section 3: a latent diffusion model, fine-tuned whole | `unires/models/ldm.py::LDM` | `00_map` | `test_models.py::test_paper_config_is_abstract_and_counts` |
 # | Section 3: $z_{LQ}$ is concatenated to $z_t$, only the first convolution grows | `unires/models/unet.py::UNet` | `40_one_expert` | `test_models.py::test_unet_counts_the_public_parameters` |
+# | Section 3: the 865M model, weight for weight the public one | `benchmarks/paper_parity.py::compare`, `unires/models/names.py::places` | `25_paper_size` | `test_parity.py::test_whole_networks_are_the_public_ones`, `test_convert.py::test_every_array_has_its_own_place` |
+# | Section 3: fine-tuning starts from the text-to-image model; new weights of the first convolution are zero | `unires/models/convert.py::convert`, `unires/models/convert.py::convert_file` | `25_paper_size` | `test_convert.py::test_the_widened_model_is_the_narrow_one_bit_for_bit`, `test_convert.py::test_a_converted_file_is_a_checkpoint` |
+# | Eq. 1-2: the prompts $s_k$ are constants, so the paper's text tower is asked once | `unires/models/prompts.py::embed`, `unires/models/prompts.py::prompts_beside` | `25_paper_size` | `test_prompts.py::test_kept_prompts_are_the_towers`, `test_prompts.py::test_no_text_tower_is_needed` |
 # | Eq. 1-2: the prompt $s$ reaches the network by cross-attention | `unires/models/text.py::TextEncoder` | `40_one_expert` | `test_models.py::test_text_encoder_is_causal` |
 # | Section 3: the blind expert BR is the network without a prompt | `unires/tasks.py::BR`, `unires/tasks.py::weights_vector` | `40_one_expert` | `test_equations.py::test_weights_are_checked` |
 # | Eq. 2: guesses are mixed, $\sum_k w_k \epsilon_k$ | `unires/compose.py::compose` | `50_compose_experts` | `test_equations.py::test_compose` |
@@ -184,6 +188,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: a linear path by cosine transform around it, so that training starts from a fair picture | `unires/models/vae.py::patch_basis` | `20_latents` | `test_models.py::test_patch_basis_is_orthonormal` |
 # | **our choice**: each latent channel has its own shift and scale, measured after training | `unires/train.py::train_vae` | `20_latents` | `test_train.py::test_latents_are_normalised` |
 # | **our choice**: prompts are words hashed to ids, with a small encoder trained along; five short prompts need no large vocabulary | `unires/models/text.py::tokenize` | `40_one_expert` | `test_models.py::test_tokens_are_stable_and_distinct` |
+# | **our choice**: Stable Diffusion 2 in place of the paper's start, which was trained on private photos; a trained model goes out in the same layout | `unires/models/export.py::export`, `unires/models/settings.py::settings` | `25_paper_size` | `test_convert.py::test_round_trip_is_bit_exact`, `test_parity.py::test_diffusers_opens_what_we_export` |
 # | **our choice**: experts of weight 0 are not asked; exact, and it saves their passes | `unires/compose.py::active` | `50_compose_experts` | `test_equations.py::test_one_hot_is_the_single_expert_bit_for_bit` |
 # | **our choice**: many weights for one photo share the first step and one compiled program; exact, and the grid pays for a part of its calls | `unires/engine.py::Engine`, `unires/engine.py::unet_calls`, `unires/engine.py::pack` | `55_downlq` | `test_engine.py::test_batches_equal_a_naive_loop`, `test_engine.py::test_the_whole_grid_costs_what_the_formula_says`, `test_engine.py::test_packing_loses_nobody_and_hardly_a_row` |
 # | **our choice**: a ledger of what was sampled and scored, on disk; no strategy and no restart pays twice | `unires/ledger.py::Ledger`, `unires/ledger.py::mix_of` | `85_metric_bias` | `test_ledger.py::test_a_torn_line_is_ignored`, `test_ledger.py::test_a_mix_does_not_depend_on_the_list` |
