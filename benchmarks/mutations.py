@@ -41,7 +41,7 @@ def command(check: str) -> list[str]:
 
 def run(check: str, tree: Path) -> subprocess.CompletedProcess:
     """Run a check there; no byte code, which goes by a file's second and size, outlives a corruption."""
-    env = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "240"}
     words = [sys.executable, *command(check)]
     return subprocess.run(words, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
