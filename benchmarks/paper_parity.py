@@ -16,18 +16,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from unires.config import PAPER, Config
-from unires.models.blocks import Tokens
 from unires.models.convert import Entry, Source, convert
 from unires.models.ldm import LDM, take_apart
 from unires.models.names import FOLDERS, PARTS
 from unires.models.settings import settings
 from unires.models.store import write_beside
 from unires.schedule import Schedule, add_noise, split_prediction
-from unires.shapes import Photo
+from unires.shapes import AnyArray, Photo
 
 OUT = Path("results/paper/parity.json")
 BOUND = 1e-4  # of the relative error, in float32
@@ -203,14 +203,14 @@ def where_numbers_are(config: Config) -> list[dict]:
     return rows
 
 
-def noise_left(model: LDM, config: Config, context: Tokens, photo: Photo, seed: int = 0, t: int = 500) -> float:
+def noise_left(model: LDM, config: Config, context: AnyArray, photo: Photo, seed: int = 0, t: int = 500) -> float:
     """Mean square of what the network misses of the noise in a photo's latent; 1 if it knows nothing.
 
     Test: test_parity.py::test_a_silent_network_finds_no_noise
     """
     arrays, rebuild = take_apart(model)
-    schedule, times = Schedule.make(config.schedule), np.array([t])
-    alpha, sigma = schedule.alpha[times], schedule.sigma[times]
+    schedule, times = Schedule.make(config.schedule), jnp.array([t])
+    alpha, sigma = jnp.asarray(schedule.alpha)[times], jnp.asarray(schedule.sigma)[times]
     z_0 = jax.jit(lambda arrays, x: rebuild(arrays).vae.encode(x))(arrays, photo[None])
     eps = jax.random.normal(jax.random.key(seed), z_0.shape)
     z_t = add_noise(z_0, eps, alpha, sigma)
