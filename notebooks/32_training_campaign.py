@@ -1,0 +1,171 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # 32 The training campaign
+#
+# **Question.** A laptop trains the small model in an hour or two, so not everything can be tried. Which choices make
+# experts that differ, and how was that found out?
+#
+# **In:** the committed rows of short trainings (`results/training/trials.jsonl`), the autoencoders' trials of
+# notebook 20, and the loss of the shipped run at every step. **Out:** what each change did at equal compute, drawn
+# with the photo-to-photo scatter, and what the long run was built from.
+#
+# **Minutes:** smoke under 1 | demo under 1. Nothing is trained here; the trials are made anew by
+# `python -m benchmarks.training_trials --photos DIR`.
+
+# %% tags=["parameters"]
+profile = "smoke"
+seed = 0
+run_dir = "results/runs/by-hand"
+
+# %%
+import os
+from pathlib import Path
+
+if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is named from the project's root
+    os.chdir("..")
+
+# %%
+import inspect
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from benchmarks import training_trials
+from benchmarks.figures import save_figure
+from unires.config import PROFILES
+from unires.record import not_run, row, write_rows
+from unires.schedule import Schedule
+from unires.tasks import TASKS
+
+sns.set_theme(style="whitegrid", context="paper", font_scale=1.1)
+config = PROFILES[profile]
+
+# %% [markdown]
+# ## 1. What is fair?
+#
+# Three rules make short trainings comparable.
+#
+# 1. **Equal compute, not equal steps.** A wider network learns more from a step and takes longer for it. Each trial
+#    has as many steps as fit into about the same seconds on two processor cores, and both are written down.
+# 2. **One change at a time**, from one common start: same autoencoder, same seed, same photos in the same order.
+# 3. **Photos that nobody trains on and nobody is tested on.** One photo in sixteen of the training folder, chosen by
+#    its hash, is set aside for *validation*. Choices are made on these. The test photos of the tables stay unseen
+#    until the choices are made; whoever looks at them ten times and keeps the best has trained on them.
+#    (The checkpoint that ships today is older than this rule: its story counts all photos of the folder.)
+#
+# The base and the changes, as code:
+
+# %%
+print(inspect.getsource(training_trials).split("TRIALS: dict")[1].split("\n}\n")[0])
+
+# %% [markdown]
+# ## 2. What a change did
+#
+# For each trial and task, the matching expert restores the validation crops. Left: LPIPS beside that of the flawed
+# photo (below 1: better than doing nothing). Right: how much worse the *worst* text expert is on the same crops (1: the
+# experts are all alike, and mixing them cannot help). A short training is far from finished: look at the order of the
+# points, not at their place.
+
+# %%
+trials = training_trials.read()
+table = pd.DataFrame(training_trials.told(trials))
+print(f"{len(trials)} trials" if trials else f"not run: {training_trials.OUT} is not there")
+
+# %%
+if trials:
+    figure, grid = plt.subplots(1, 2, figsize=(9.2, 0.5 + 0.36 * len(trials)), sharey=True, layout="constrained")
+    for axes, name in zip(grid, ("LPIPS, own over LQ", "worst over own"), strict=True):
+        sns.stripplot(table, x=name, y="trial", hue="task", palette="deep", size=7, jitter=False, ax=axes)
+        axes.axvline(1, color="0.5", lw=0.8, ls="--")
+        axes.set(ylabel="")
+        axes.grid(axis="y")
+    grid[0].get_legend().remove()
+    sns.move_legend(grid[1], "upper left", bbox_to_anchor=(1, 1), frameon=False)
+    save_figure(figure, run_dir, "32_trials.png")
+
+# %% [markdown]
+# The same in numbers, the mean over the four tasks, with what each trial cost. `parameters` are those of the UNet and
+# the text encoder.
+
+# %%
+if trials:
+    assert len({trial["photos"] for trial in trials}) == 1  # the same photos for everyone
+    assert {trial["seed"] for trial in trials} == {training_trials.SEED}
+    mean = table.groupby("trial", sort=False).mean(numeric_only=True)
+    display(pd.DataFrame(training_trials.costs(trials)).set_index("trial").join(mean).round(3))
+
+# %% [markdown]
+# ## 3. How the sampler sees the schedule
+#
+# A sampler of $S$ steps asks the network at $S$ times only, the first of them pure noise: there the network must answer
+# from the flawed photo alone. Uniform draws of $t$ hit the neighbourhood of these few times rarely. The curves show
+# the signal $\alpha_t$ and the noise $\sigma_t$; the dots are the times of the long run's sampler, which get their own
+# share of its draws.
+
+# %%
+schedule = Schedule.make(config.schedule)
+times = schedule.grid(config.train.sampler_steps, config.sample.spacing)
+figure, axes = plt.subplots(figsize=(5.2, 2.4), layout="constrained")
+for name, line in (("signal", schedule.alpha), ("noise", schedule.sigma)):
+    axes.plot(line, label=name)
+    axes.plot(times, line[times], "o", color=axes.lines[-1].get_color())
+axes.set(xlabel="time t", ylabel="share in z_t")
+axes.legend()
+save_figure(figure, run_dir, "32_times.png")
+assert times[0] == config.schedule.steps - 1 and abs(schedule.alpha[times[0]]) < 1e-6  # the first is noise alone
+print(f"share of the draws at {times.tolist()}: {config.train.sampler_share:g}")
+
+# %% [markdown]
+# ## 4. The long run
+#
+# The loss of the shipped model by task, smoothed over 100 steps. It is measured in units of what the flawed photo alone
+# would cost, over all tasks; noise and slight defocus start below 1, low resolution and motion above. Where the crops
+# grow (dashed), the curve may jump: other photos, same network. A curve that still falls at its end says that the
+# compute ended before the learning did.
+
+# %%
+log = Path("results/training/demo_ldm_loss.jsonl")
+if log.is_file():
+    losses = pd.DataFrame([json.loads(line) for line in log.read_text().splitlines()])
+    figure, axes = plt.subplots(figsize=(7.5, 3), layout="constrained")
+    for task in TASKS:
+        axes.plot(losses["step"], losses[task.name].rolling(100, min_periods=20).mean(), label=task.name)
+    for stage in np.cumsum([stage.steps for stage in PROFILES["demo"].train.stages])[:-1]:
+        axes.axvline(stage, color="0.5", lw=0.8, ls="--")
+    axes.set(xlabel="step", ylabel="loss; 1: the LQ, over all tasks", ylim=(0, None))
+    axes.legend(ncols=4)
+    save_figure(figure, run_dir, "32_long_run.png")
+    ends = pd.DataFrame({name: losses[name].dropna() for name in ("loss", *(t.name for t in TASKS))})
+    display(pd.DataFrame({"first 200": ends.head(200).mean(), "last 200": ends.tail(200).mean()}).T.round(3))
+
+# %% [markdown]
+# ## 5. Rows
+#
+# The trials' values go into this run's rows, so that a changed trial is noticed like any other number.
+
+# %%
+rows = [
+    row("validation", line["task"], line["trial"], name, value)
+    for line in training_trials.told(trials)
+    for name, value in line.items()
+    if name not in ("trial", "task")
+] or [not_run("validation", "all", "all", "lpips", f"{training_trials.OUT} is not there: run benchmarks.training_trials")]
+write_rows(run_dir, "32_training_campaign", rows)
+print(len(rows), "rows")
+
+# %% [markdown]
+# ## What to try
+#
+# 1. Add a trial of your own to `TRIALS` (another rate, fewer channels) and run it with `--only`. What would it have to
+#    show before you spent an hour on it?
+# 2. Give SR a weight of zero in `task_weights`. Does MD learn faster, at the same number of its own pairs?
+# 3. Repeat one trial with three seeds. Is the difference between two trials larger than that between two seeds?
