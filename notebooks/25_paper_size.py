@@ -290,6 +290,22 @@ else:
     print(f"noise not found: {left:.2f} of 1")
 
 # %% [markdown]
+# ## How fast is it?
+#
+# `python -m benchmarks.speed.paper_size` measures it on one GPU: one call of the UNet with the six experts as six rows,
+# and whole restorations of 512 pixels, ours beside diffusers' networks with the same weights, in bfloat16 and in turns.
+# There the attention is fused (`unires.models.blocks.way` says where that can be), and the experts share one batch as
+# far as memory allows (`unires.budget`). Without an accelerator there is nothing to tell.
+
+# %%
+speed = Path("results/paper/speed.json")
+told = json.loads(speed.read_text()) if speed.is_file() else {"status": "not run", "reason": "no file", "rows": []}
+if told["status"] != "ok":
+    print(f"not run: {told['reason']}; {speed} is made by python -m benchmarks.speed.paper_size")
+print({name: fact for name, fact in told.items() if name != "rows"})
+pd.DataFrame(told["rows"])
+
+# %% [markdown]
 # Do not expect a restored photo from public weights alone. They know photos and words; what a flawed photo has to do
 # with a sharp one is what notebook 30 trains.
 #

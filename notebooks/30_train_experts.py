@@ -567,6 +567,42 @@ save_figure(figure, run_dir, "30_learned.jpg")
 plt.show()
 
 # %% [markdown]
+# ## 11. The same training at the paper's size
+# The profile `paper` is the same loss and the same loop (`unires/fit.py`) with other numbers. What changes is where
+# things lie.
+# * **Half precision.** The networks compute in bfloat16; parameters, their average and Adam's two moments stay
+#   float32. Those four are the *state*: sixteen bytes a trained number, whatever the batch.
+# * **Micro-batches** (`accumulate`). The gradient of a batch is the mean of the gradients of its parts, so the parts go
+#   one after the other. Each row keeps its own noise: the loss is that of the whole batch.
+# * **Gradient checkpointing** (`remat`). The way back needs what the way there computed. Of every block only the input
+#   is kept, and the inside is computed once more.
+# * **A mesh of devices.** The axis `data` splits the batch; the axis `fsdp` splits the batch *and* the state, and each
+#   device gathers the weights it needs. Several hosts run the same command, each with its `--process` number.
+# * **Kept latents** (`--latents N`). The autoencoder is frozen, so N batches may be encoded once and trained on again
+#   and again. Noise and times stay fresh; flaws and crops repeat, so this trades variety for speed.
+#
+# Checkpoints are written while training goes on, and a run may continue on another number of devices. The commands, and
+# then the memory of one step on each device as the *compiler* tells it (no array is made). It is the CPU's compiler, on
+# simulated devices: the state is exact; the rest is an estimate, rather too high, for it has no fused attention and
+# computes bfloat16 in float32.
+
+# %%
+command = "python -m unires train --profile paper --sources FILE.json --out SHARED_FOLDER"
+print(command, "--accumulate 64")
+print(command, "--mesh fsdp=8")
+print(command, "--mesh data=4,fsdp=8 --coordinator HOST:PORT --processes 4 --process 0  # .. 3")
+told = Path("results/paper/memory.json")
+memory = json.loads(told.read_text()) if told.is_file() else {"rows": []}
+rows = pd.DataFrame(memory["rows"], columns=["machine", "accumulate", "rows_on_a_device", "state", "work", "total"])
+rows[["state", "work", "total"]] /= 1e9
+assert (rows["state"] <= rows["total"]).all()
+missing = {"1 x 80 GB", "8 x 80 GB", "32 x 16 GB"} - set(rows["machine"])
+for machine in sorted(missing):
+    print(f"not run: {machine}: python -m benchmarks.memory --machine '{machine}'")
+print({name: fact for name, fact in memory.items() if name != "rows"})
+rows.rename(columns={name: f"{name} (GB)" for name in ("state", "work", "total")}).round(1)
+
+# %% [markdown]
 # ## What to try
 # 1. Set `drop_text=0` in the lesson's config. Which expert loses its training, and what does BR
 #    answer then? Compare `Restorer(...)(item.y, {"BR": 1})` of both lessons.

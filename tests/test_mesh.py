@@ -23,14 +23,15 @@ from benchmarks.memory import memory_table
 from unires.__main__ import main
 from unires.config import Stage, TrainConfig
 from unires.data import Photos, batches, pair_batch
-from unires.fit import cast, fit, gradients, micro_batches, optimiser
+from unires.fit import fit, gradients, micro_batches, optimiser
 from unires.mesh import batch_sharding, fetch, make_mesh, parse_mesh, place, rows_each, shardings, spec, spread_batch
 from unires.mesh import to_host as on_host
-from unires.models.ldm import take_apart
+from unires.models.ldm import cast, take_apart
 from unires.models.store import random_model
 from unires.photo import write_photo
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMES = ("seconds", "images_per_second")
 MESHES = ("data=1", "data=8", "fsdp=8,data=1", "data=4,fsdp=2")
 
 
@@ -47,7 +48,7 @@ def work(devices: int, *words) -> None:
 
 
 def lines(path: Path) -> list[dict]:
-    return [{k: v for k, v in json.loads(s).items() if k != "seconds"} for s in path.read_text().splitlines()]
+    return [{k: v for k, v in json.loads(s).items() if k not in TIMES} for s in path.read_text().splitlines()]
 
 
 def losses(path: Path) -> np.ndarray:
@@ -93,6 +94,10 @@ def test_bad_words_are_one_sentence(capsys):
         assert main([*words, *more]) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and told in error[0]
+    for word in ("--accumulate", "--latents"):
+        with pytest.raises(SystemExit):
+            main([*words, word, "0"])
+        assert f"argument {word}: invalid whole value: '0'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The networks: against plain torch.nn modules with the same weights, published counts and formulas."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import nnx
 from torch_layers import Torch, last
 
 from unires.config import DEMO, PAPER, SMOKE, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
-from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv
+from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv, way
 from unires.models.ldm import LDM, parameter_count, take_apart
 from unires.models.store import random_model
 from unires.models.text import END, PAD, START, TextEncoder, tokenize
@@ -68,6 +69,23 @@ def test_attention_matches_torch(context, bias, causal):
     expected = torch.attention(torch.first(h), None if causal else torch.first(other), heads=2, mask=mask)
     out = block(jnp.asarray(h), None if causal else jnp.asarray(other), causal=causal)
     assert distance(out, expected) < 1e-5
+
+
+def test_attention_is_fused_where_it_can_be():
+    def gpu(capability="8.0", version="cuda 12"):
+        client = SimpleNamespace(platform_version=version)
+        return SimpleNamespace(platform="gpu", client=client, compute_capability=capability)
+
+    assert way(jnp.bfloat16, 64, gpu()) == "cudnn" == way("float16", 128, gpu("9.0"))
+    for given in (
+        (jnp.float32, 64, gpu()),
+        (jnp.bfloat16, 512, gpu()),  # the autoencoder's one head
+        (jnp.bfloat16, 60, gpu()),
+        (jnp.bfloat16, 64, gpu("7.5")),
+        (jnp.bfloat16, 64, gpu("gfx90a", "rocm 6")),
+        (jnp.bfloat16, 64, jax.devices("cpu")[0]),
+    ):
+        assert way(*given) == "xla", given
 
 
 def test_transformer_matches_torch():

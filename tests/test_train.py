@@ -27,6 +27,7 @@ from unires.tasks import TASKS
 from unires.train import begin, measure_spread, outcome, rate, train, train_vae
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMES = ("seconds", "images_per_second")
 
 # As the paper's size: the autoencoder is given, the network's output is the prediction itself.
 LDM_ALONE = replace(
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def lines(path):
-    return [{k: v for k, v in json.loads(s).items() if k != "seconds"} for s in path.read_text().splitlines()]
+    return [{k: v for k, v in json.loads(s).items() if k not in TIMES} for s in path.read_text().splitlines()]
 
 
 def test_learning_rate_schedule():

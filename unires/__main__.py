@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,6 +31,17 @@ def parse_weights(text: str) -> dict[str, float]:
     return weights
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 1.
+
+    Raises: ValueError, which argparse turns into a usage error.
+    Test: test_mesh.py::test_bad_words_are_one_sentence
+    """
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
 def restore_files(arguments: argparse.Namespace) -> int:
     """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on.
 
@@ -51,7 +63,7 @@ def restore_files(arguments: argparse.Namespace) -> int:
         from unires.engine import Engine
         from unires.search import automatic as search
 
-        restorer = load(arguments.checkpoint, arguments.down_lq)
+        restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
         engine = Engine(restorer, rows=len(restorer.experts))  # one program: its compilation is part of the wait
     failed = 0
     for path, out in tqdm(jobs, desc="photos", unit="photo", disable=None if len(jobs) > 1 else True):
@@ -74,6 +86,7 @@ def restore_files(arguments: argparse.Namespace) -> int:
                 down_lq=arguments.down_lq,
                 seed=arguments.seed,
                 steps=arguments.steps,
+                dtype=arguments.dtype,
             )
         write_photo(out, x_hat)
     return 1 if failed else 0
@@ -92,6 +105,8 @@ def train_profile(arguments: argparse.Namespace) -> int:
     from unires.train import train
 
     config, sizes = profile(arguments.profile), parse_mesh(arguments.mesh) if arguments.mesh else {}
+    given = {name: value for name in ("accumulate", "latents") if (value := getattr(arguments, name)) is not None}
+    config = replace(config, train=replace(config.train, **given))
     several = (arguments.coordinator, arguments.process, arguments.processes)
     if any(value is not None for value in several):
         if None in several:
@@ -158,6 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
     one.add_argument("--steps", type=int, help="sampling steps")
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
     two = commands.add_parser("train", help="train the autoencoder and the diffusion model")
     two.add_argument("--profile", default="demo", choices=sorted(PROFILES))
@@ -169,6 +185,8 @@ def main(argv: list[str] | None = None) -> int:
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
     two.add_argument("--seed", type=int, default=0)
     two.add_argument("--mesh", metavar="data=4,fsdp=2", help="devices: data splits batches, fsdp parameters as well")
+    two.add_argument("--accumulate", type=whole, metavar="N", help="micro-batches a step (default: the profile's)")
+    two.add_argument("--latents", type=whole, metavar="N", help="encode N batches once and train on these alone")
     two.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one listens")
     two.add_argument("--process", type=int, metavar="I", help="of several processes: which one this is, from 0")
     two.add_argument("--processes", type=int, metavar="N", help="how many processes train together")

@@ -91,6 +91,7 @@ class TrainConfig:
     dtype: str = "float32"  # or "bfloat16": what the networks compute in; parameters and their average stay float32
     remat: bool = False  # gradients compute the UNet's blocks anew: less memory, a third more work
     accumulate: int = 1  # micro-batches a step: less memory, the same loss
+    latents: int = 0  # batches a stage whose latents are kept and used again and again; 0: each step encodes its own
 
     @property
     def steps(self) -> int:

@@ -18,12 +18,13 @@ import numpy as np
 from unires.compose import down_lq
 from unires.photo import as_photo
 from unires.restore import COLOURS, Restorer
-from unires.sample import ddim_plan
+from unires.sample import ddim_plan, in_parts
 from unires.schedule import split_prediction
 from unires.shapes import AnyArray, Photo, Weights
 from unires.tasks import weights_vector
 
 ROWS = 12  # candidates of 1, 2, 3, 4 and 6 experts fill twelve rows without a gap
+MOST = 8 * ROWS  # a larger device is busy with these
 
 
 @dataclass
@@ -87,12 +88,17 @@ def middle(photo: AnyArray, side: int) -> Photo:
 class Engine:
     """A restorer with the compiled programs of the search; `study` puts one photo on the table.
 
+    `rows` (candidate, expert) pairs share a batch; if not given, as many dozens as memory allows for a photo of a tile.
+    More pairs than memory allows go through the UNet in parts.
     Paper: section 3; many w at once is our choice.
     Test: test_engine.py::test_batches_equal_a_naive_loop
     """
 
-    def __init__(self, restorer: Restorer, rows: int = ROWS):
+    def __init__(self, restorer: Restorer, rows: int | None = None):
         self.restorer, self.experts = restorer, restorer.experts
+        fit = restorer.rows(restorer.config.sample.tile, restorer.config.sample.tile)
+        if rows is None:
+            rows = min(fit // ROWS * ROWS, MOST)
         self.rows = max(rows, len(self.experts))
         self.context = jnp.stack([restorer.context[expert.name] for expert in self.experts])
         prediction, rebuild = restorer.schedule.config.prediction, restorer.rebuild
@@ -100,7 +106,8 @@ class Engine:
         @jax.jit
         def predict(arrays, z, z_lq, context, candidate, expert, t):
             times = jnp.full(candidate.shape, t)
-            return rebuild(arrays).predict(z[candidate], z_lq[expert], times, context[expert])
+            ask = rebuild(arrays).predict
+            return in_parts(ask, fit, z[candidate], z_lq[expert], times, context[expert])
 
         @jax.jit
         def advance(z, output, row, w, now):

@@ -15,9 +15,8 @@ from tqdm import tqdm
 
 from unires.config import TrainConfig
 from unires.mesh import fetch, gather, make_mesh, place, rows_each, shardings, spread_batch
-from unires.models.store import STATISTICS, write_beside
-
-MEASURED = {*STATISTICS, "shift", "scale"}  # numbers that are not weights keep all their digits
+from unires.models.ldm import cast
+from unires.models.store import write_beside
 
 
 def optimiser(config: TrainConfig) -> optax.GradientTransformation:
@@ -38,14 +37,6 @@ def rate(config: TrainConfig) -> optax.Schedule:
     warmup = min(config.warmup, config.steps)
     end = config.learning_rate * (0.1 if config.decay else 1.0)
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), end)
-
-
-def cast(arrays: dict, dtype: str) -> dict:
-    """Weights in the type that the networks compute in; a network computes in the type of its weights.
-
-    Test: test_mesh.py::test_bfloat16_computes_near_float32
-    """
-    return {name: a if name in MEASURED else a.astype(dtype) for name, a in arrays.items()}
 
 
 def micro_batches(batch: dict, count: int) -> dict:
@@ -134,7 +125,8 @@ def fit(
     A checkpoint is written every `config.save_every` steps and at the end, while training goes on; a killed run
     continues from the last whole one and gives the same losses as an unbroken one, because batch and key depend on
     the step alone. It may continue on another mesh. `feed` gives each process its rows; process 0 alone writes
-    `out/loss.jsonl`, one line a step. With `config.accumulate` the loss is called with one argument more: which
+    `out/loss.jsonl`, one line a step (`seconds` is of the step alone, `images_per_second` with all that lies between
+    two steps, over all processes). With `config.accumulate` the loss is called with one argument more: which
     micro-batch it sees, of how many.
     Raises: FloatingPointError if the loss stops being finite; ValueError if a batch can't be split evenly.
     Test: test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_saved_on_eight_resumes_on_two
@@ -170,6 +162,7 @@ def fit(
                 smoothing=0.05,
                 **({} if jax.process_index() == 0 else {"disable": True}),
             )
+            before = time.perf_counter()
             for step, batch in enumerate(bar, start):
                 began = time.perf_counter()
                 batch = spread_batch(batch, mesh)
@@ -177,13 +170,13 @@ def fit(
                 line = {"step": step, "loss": float(value), **{k: _number(v) for k, v in parts.items()}}
                 if not np.isfinite(line["loss"]):
                     raise FloatingPointError(f"{desc}: the loss is not finite at step {step}; lower the learning rate")
-                seconds = time.perf_counter() - began
-                line["seconds"] = round(seconds, 4)
+                before, since = time.perf_counter(), before
+                line["seconds"] = round(before - began, 4)
+                line["images_per_second"] = round(len(next(iter(batch.values()))) / (before - since), 3)
                 if file is not None:
                     file.write(json.dumps(line) + "\n")
                     file.flush()
-                speed = len(next(iter(batch.values()))) / seconds
-                bar.set_postfix(loss=f"{line['loss']:.4f}", images_per_second=f"{speed:.1f}")
+                bar.set_postfix(loss=f"{line['loss']:.4f}", images_per_second=f"{line['images_per_second']:.1f}")
                 saver.save_async(step + 1, state, force=step + 1 == config.steps)
     return jax.tree.map(jnp.asarray, fetch(state["ema"], mesh))
 

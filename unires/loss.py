@@ -40,21 +40,18 @@ def micro(rows: int, draws: int, part: tuple | None) -> tuple[int, Callable]:
     return rows * draws * count, own
 
 
-def vae_loss(
-    vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None, dtype: str = "float32"
-) -> tuple[Array, dict]:
+def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None) -> tuple[Array, dict]:
     """L1 of pixels and of gradients, and the KL term that keeps latents near a standard normal.
 
-    The networks compute in `dtype`, that of their weights, the loss in float32.
     Paper: the first stage is inherited there; this objective is our choice.
     Shapes: batch["x"] [b h w 3]; `part` as in `micro`.
     Test: test_loss.py::test_vae_loss_against_numpy
     """
     x = batch["x"]
-    mean, log_variance = (a.astype(jnp.float32) for a in vae.posterior(x.astype(dtype)))
+    mean, log_variance = vae.posterior(x)
     every, own = micro(len(x), 1, part)
     z = mean + jnp.exp(0.5 * log_variance) * own(jax.random.normal(key, (every, *mean.shape[1:])))
-    x_hat = (vae.decoder(z.astype(dtype)).astype(jnp.float32) + 1) / 2
+    x_hat = (vae.decoder(z) + 1) / 2
     pixel = jnp.abs(x_hat - x).mean()
     gradient = sum(jnp.abs(a - b).mean() for a, b in zip(gradients(x_hat), gradients(x), strict=True))
     kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean()
@@ -64,6 +61,16 @@ def vae_loss(
         "kl": kl,
         "psnr": -10 * jnp.log10(mse),
     }
+
+
+def encode_pair(vae, batch: dict) -> tuple[Array, Array]:
+    """Latents of the sharp and of the flawed photos, without gradient.
+
+    Shapes: batch x, y [b h w 3]; both results [b i j c].
+    Test: test_latents.py::test_kept_latents_train_as_photos_do
+    """
+    latents = jax.lax.stop_gradient(vae.encode(jnp.concatenate([batch["x"], batch["y"]])))
+    return latents[: len(batch["x"])], latents[len(batch["x"]) :]
 
 
 def ldm_loss(
@@ -78,16 +85,15 @@ def ldm_loss(
     `task_weights` keep a task of heavy flaws from drowning the others; each expert's own optimum stays where it is.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
     Paper: Eq. 1, section 3 and A.7 (the words).
-    Shapes: batch x, y [b h w 3]; task [b]; ids [1 + tasks + 2, n]: no text, the tasks, positive, negative; `part` as
-            in `micro`.
+    Shapes: batch x, y [b h w 3], or their latents z_0, z_lq [b i j c]; task [b]; ids [1 + tasks + 2, n]: no text, the
+            tasks, positive, negative; `part` as in `micro`.
     Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair
     """
-    b, draws = batch["x"].shape[0], config.train.draws
+    b, draws = batch["task"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
     every, own = micro(b, draws, part)
-    photos = jnp.concatenate([batch["x"], batch["y"]]).astype(config.train.dtype)
-    latents = jax.lax.stop_gradient(model.vae.encode(photos))
-    z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (latents[:b], latents[b:], batch["task"]))
+    pair = (batch["z_0"], batch["z_lq"]) if "z_0" in batch else encode_pair(model.vae, batch)
+    z_0, z_lq, task = (jnp.repeat(a, draws, axis=0) for a in (*pair, batch["task"]))
     keep = own(jax.random.bernoulli(k_image, 1 - config.drop_image, (every, 1, 1, 1)))
     prompt = jnp.where(own(jax.random.bernoulli(k_text, config.drop_text, (every,))), 0, 1 + task)
     word = own(jax.random.uniform(k_words, (every,)))

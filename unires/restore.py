@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from unires.budget import rows_that_fit
 from unires.colour import adain, wavelet
 from unires.compose import active, down_lq
 from unires.config import Config, profile
-from unires.models.ldm import LDM, take_apart
+from unires.models.ldm import LDM, cast, take_apart
 from unires.models.prompts import prompts_beside
 from unires.models.store import find_checkpoint, load_checkpoint, read_story
 from unires.models.text import tokenize
@@ -30,9 +31,13 @@ class Restorer:
     """A model ready to restore: compiled once a tile size and number of active experts.
 
     `prompts` are contexts by prompt that were computed before; the text tower is asked for the others alone.
+    `dtype` is what the networks compute in, "float32" or "bfloat16"; all between them stays float32. The experts go
+    through the UNet together where memory allows (`rows`), else in parts.
     Paper: Eq. 2 in every DDIM step, then AdaIN.
     Test: test_restore.py::test_any_size, test_restore.py::test_tiles_leave_no_seam
     """
+
+    dtype = "float32"
 
     def __init__(
         self,
@@ -40,10 +45,11 @@ class Restorer:
         config: Config,
         experts: tuple[Expert, ...] = EXPERTS,
         prompts: dict[str, AnyArray] | None = None,
+        dtype: str = "float32",
     ):
-        self.config, self.experts = config, experts
-        self.arrays, rebuild = take_apart(model)
-        self.rebuild = rebuild
+        self.config, self.experts, self.dtype = config, experts, dtype
+        arrays, rebuild = take_apart(model)
+        self.arrays, self.rebuild = cast(arrays, dtype), rebuild
         self.schedule = Schedule.make(config.schedule)
         contexts = dict(prompts or {})
         if unknown := [e.prompt for e in experts if e.prompt not in contexts]:
@@ -64,12 +70,12 @@ class Restorer:
         def decode(arrays, z):
             return rebuild(arrays).vae.decode(z)
 
-        @partial(jax.jit, static_argnames=("steps",))
-        def sample(arrays, z_t, z_lq, context, w, steps):
+        @partial(jax.jit, static_argnames=("steps", "most"))
+        def sample(arrays, z_t, z_lq, context, w, steps, most):
             model = rebuild(arrays)
 
             def predict(z, t):
-                return predict_composed(model, z, t, z_lq, context, w)
+                return predict_composed(model, z, t, z_lq, context, w, most)
 
             return ddim(predict, z_t, self.schedule, steps, config.sample.spacing)
 
@@ -96,7 +102,13 @@ class Restorer:
         z = {factor: self.encode(photo) for factor, photo in conditions.items()}
         z_lq = jnp.stack([z[expert.factor] for expert in chosen])
         context = jnp.stack([self.context[expert.name] for expert in chosen])
-        return self._sample(self.arrays, z_t, z_lq, context, w, steps or self.config.sample.steps)
+        f = self.config.vae.factor
+        most = min(self.rows(f * z_lq.shape[2], f * z_lq.shape[3]), len(chosen))
+        return self._sample(self.arrays, z_t, z_lq, context, w, steps or self.config.sample.steps, most)
+
+    def rows(self, h: int, w: int) -> int:
+        """Experts, of one candidate or of several, that go through the UNet at once at h x w pixels."""
+        return rows_that_fit(self.config, h, w, self.dtype)
 
     def noise(self, h: int, w: int, seed: int) -> AnyArray:
         """z_T for a padded photo of h x w pixels."""
@@ -167,10 +179,15 @@ def feather(h: int, w: int, overlap: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def load(checkpoint: str | Path = "demo", down_lq: int = 4, experts: tuple[Expert, ...] | None = None) -> Restorer:
+def load(
+    checkpoint: str | Path = "demo",
+    down_lq: int = 4,
+    experts: tuple[Expert, ...] | None = None,
+    dtype: str = "float32",
+) -> Restorer:
     """A shipped (or named) checkpoint as a `Restorer`, kept for the next call.
 
-    `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper.
+    `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper. `dtype`: see `Restorer`.
 
     Raises: CheckpointError, naming the file and what to do.
     Test: test_store.py::test_missing_checkpoint_is_named
@@ -179,7 +196,7 @@ def load(checkpoint: str | Path = "demo", down_lq: int = 4, experts: tuple[Exper
     settings = profile("paper" if read_story(path).get("profile") == "paper" else "demo")
     model, config, story = load_checkpoint(path, settings)
     kept = prompts_beside(path, story, config)
-    return Restorer(model, config, with_factor(down_lq) if experts is None else experts, kept)
+    return Restorer(model, config, with_factor(down_lq) if experts is None else experts, kept, dtype)
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:
@@ -198,15 +215,16 @@ def restore(
     down_lq: int = 4,
     seed: int = 0,
     steps: int | None = None,
+    dtype: str = "float32",
 ) -> Photo:
     """Restore a photo of any size with a mix of experts.
 
     `weights` maps experts (BR, SR, MD, DD, DN, DownLQ) to numbers that sum to 1, such as
     {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6}; without it the blind expert works alone. Large photos are restored
-    in overlapping tiles that share one field of noise.
+    in overlapping tiles that share one field of noise. `dtype` "bfloat16" is for GPUs and TPUs: half the memory.
     Paper: Eq. 2 and Figure 11's optimum.
     Range: photo uint8 or float in [0, 1]; result float32 in [0, 1], same size.
     Raises: ValueError for weights that are not a mix; PhotoError for what is not a photo; CheckpointError.
     Test: test_restore.py::test_any_size
     """
-    return load(checkpoint, down_lq)(photo, weights, seed=seed, steps=steps)
+    return load(checkpoint, down_lq, dtype=dtype)(photo, weights, seed=seed, steps=steps)

@@ -44,15 +44,38 @@ def ddim_plan(schedule: Schedule, steps: int, spacing: str) -> tuple[np.ndarray,
     return times, alpha, sigma, np.append(alpha[1:], 1.0).astype("f4"), np.append(sigma[1:], 0.0).astype("f4")
 
 
+def in_parts(ask: Callable, most: int | None, *rows: Array) -> Array:
+    """`ask(*rows)`: all rows at once if `most` allows, else so many at a time at most, one part after the other.
+
+    Test: test_budget.py::test_parts_answer_as_the_whole
+    """
+    count = len(rows[0])
+    if most is None or count <= most:
+        return ask(*rows)
+    parts = -(-count // most)
+    size = -(-count // parts)
+    places = np.minimum(np.arange(parts * size), count - 1).reshape(parts, size)  # the last row fills up
+    found = jax.lax.map(lambda part: ask(*part), tuple(a[places] for a in rows))
+    return found.reshape(-1, *found.shape[2:])[:count]
+
+
 def predict_composed(
-    model: LDM, z_t: Latent, t: Array, z_lq: Float[Array, "k b h w c"], context: Float[Array, "k n d"], w: Weights
+    model: LDM,
+    z_t: Latent,
+    t: Array,
+    z_lq: Float[Array, "k b h w c"],
+    context: Float[Array, "k n d"],
+    w: Weights,
+    most: int | None = None,
 ) -> Latent:
-    """Eq. 2 at one time: every expert in one batch through the UNet, then the weighted sum.
+    """Eq. 2 at one time: every expert in one batch through the UNet (`most` rows at a time), then the weighted sum.
 
     Paper: Eq. 2.  Test: test_equations.py::test_batched_experts_equal_a_loop
     """
     k, b = z_lq.shape[:2]
-    output = model.predict(
+    output = in_parts(
+        model.predict,
+        most,
         jnp.tile(z_t, (k, 1, 1, 1)),
         z_lq.reshape(k * b, *z_lq.shape[2:]),
         jnp.full(k * b, t),

@@ -18,6 +18,7 @@ from unires.config import Config
 from unires.data import Photos, batches, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.fit import fit, optimiser, rate
+from unires.latents import keep_latents
 from unires.loss import ldm_loss, vae_loss
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
@@ -30,6 +31,7 @@ from unires.sources import Source
 from unires.stream import stream_stages
 from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
 
+NOT_LOSSES = ("step", "seconds", "images_per_second")  # of a line of the log
 # Here too, as parts of training: `fit`, `optimiser`, `rate`.
 __all__ = ["begin", "fit", "optimiser", "outcome", "rate", "train", "train_ldm", "train_vae"]
 
@@ -46,7 +48,7 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0, mesh: Me
     names = [n for n in arrays if n not in ("shift", "scale")]
 
     def loss(trained, fixed, batch, key, part=None):
-        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part, config.train_vae.dtype)
+        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part)
 
     def feed(start):
         return batches(photo_batch, photos, config.train_vae, seed, start, **_who())
@@ -74,15 +76,16 @@ def train_ldm(
     """Train UNet and text encoder on the frozen autoencoder's latents, all tasks at once.
 
     Sources in place of photos are for a network without `from_lq`, whose spread is measured on photos.
+    With `config.train.latents` the photos are encoded before training, and their latents kept in `out/latents`.
     Paper: Eq. 1; task probabilities, dropped conditions.  Test: test_train.py::test_killed_run_resumes_exactly
     """
+    mesh = make_mesh() if mesh is None else mesh
     model = LDM(config, nnx.Rngs(seed))
     model.vae = vae
     if config.unet.from_lq:
         model.spread[...] = measure_spread(config, vae, photos, seed)
     model.unet.remat = config.train.remat
     arrays, rebuild = to_host(model)
-    del model, vae  # the devices' memory is for training
     trained, fixed = split(arrays)
     ids = tokenize([expert.prompt for expert in (BR, *TASKS, POSITIVE, NEGATIVE)], config.text)
     loss = ldm_objective(config, rebuild, ids)
@@ -94,6 +97,9 @@ def train_ldm(
             return batches(make, photos, config.train, seed, start, **_who())
         return stream_stages(photos, config.train, seed, start, **_who(), settings=settings)
 
+    if config.train.latents:
+        feed = keep_latents(feed, vae, config.train, mesh, out / "latents")
+    del model, vae  # the devices' memory is for training
     ema = fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm", mesh)
     return rebuild(_on_device(fixed | ema))
 
@@ -220,7 +226,7 @@ def outcome(config: Config, out: Path) -> dict:
     for part in ("vae", "ldm") if config.train_vae.stages else ("ldm",):
         lines = [json.loads(line) for line in (out / part / "loss.jsonl").read_text().splitlines()]
         last = lines[-200:]
-        seen = {n: [line[n] for line in last if line[n] is not None] for n in last[0] if n not in ("step", "seconds")}
+        seen = {n: [line[n] for line in last if line[n] is not None] for n in last[0] if n not in NOT_LOSSES}
         final = {n: float(np.mean(values)) for n, values in seen.items() if values}  # a short run may lack a task
         told[f"outcome_{part}"] = {
             "steps": len(lines),

@@ -9,7 +9,8 @@ import numpy as np
 
 from unires.config import Config
 from unires.models.convert import FILES
-from unires.models.names import FOLDERS, MEASURED, PARTS, places
+from unires.models.ldm import STATISTICS
+from unires.models.names import FOLDERS, PARTS, places
 from unires.models.settings import settings
 from unires.models.store import CheckpointError, write_arrays, write_beside
 from unires.shapes import AnyArray
@@ -24,7 +25,7 @@ def export(arrays: Mapping[str, AnyArray], config: Config, folder: Path, dtype: 
     Test: test_convert.py::test_round_trip_is_bit_exact, test_parity.py::test_diffusers_opens_what_we_export
     """
     wanted = places(config, "diffusers")
-    here = {name.partition(".")[0] for name in arrays if name not in MEASURED}
+    here = {name.partition(".")[0] for name in arrays if name not in STATISTICS}
     if missing := sorted(n for n in wanted if n.partition(".")[0] in here and n not in arrays):
         raise CheckpointError(f"nothing exported: the model lacks {', '.join(missing)}")
     shift, scale = (np.asarray(arrays.get(f"vae.{name}", default)) for name, default in (("shift", 0), ("scale", 1)))

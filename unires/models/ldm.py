@@ -17,6 +17,8 @@ from unires.models.vae import VAE, Statistic
 from unires.schedule import Schedule, v_from_lq
 from unires.shapes import Latent
 
+STATISTICS = ("vae.shift", "vae.scale", "spread")  # measured, not learned
+
 
 class OneKey(nnx.Rngs):
     """The same key for every layer: enough where only shapes count, and 40 times quicker to trace."""
@@ -67,7 +69,7 @@ class LDM(nnx.Module):
         Test: test_models.py::test_a_new_model_answers_with_the_lq_photo
         """
         mean, deviation = self.prior(z_t, z_lq, t)
-        return mean + deviation * self.unet(z_t, z_lq, t, context)
+        return mean + deviation * self.unet(z_t, z_lq, t, context).astype(jnp.float32)
 
     @classmethod
     def abstract(cls, config: Config) -> "LDM":
@@ -90,6 +92,16 @@ def take_apart(module: nnx.Module) -> tuple[dict, Callable]:
         return nnx.merge(graph, nnx.from_flat_state(flat))
 
     return {name: leaf.get_value() for name, (_, leaf) in leaves.items()}, rebuild
+
+
+def cast(arrays: dict, dtype: str) -> dict:
+    """Weights in the type that the networks compute in; a network computes in the type of its weights.
+
+    Numbers that are not weights keep all their digits.
+    Test: test_mesh.py::test_bfloat16_computes_near_float32
+    """
+    kept = {*STATISTICS, "shift", "scale"}  # the last two: of an autoencoder alone
+    return {name: a if name in kept else a.astype(dtype) for name, a in arrays.items()}
 
 
 def parameter_count(module: nnx.Module) -> int:

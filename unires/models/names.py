@@ -8,12 +8,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from unires.config import Config, TextConfig, UNetConfig, VAEConfig
-from unires.models.ldm import LDM, take_apart
+from unires.models.ldm import LDM, STATISTICS, take_apart
 
 LAYOUTS = ("diffusers", "single")
 PARTS = ("unet", "vae", "text")
 FOLDERS = {"unet": "unet", "vae": "vae", "text": "text_encoder"}
-MEASURED = ("vae.shift", "vae.scale", "spread")  # of ours; no public file holds them
 
 RES = (  # a residual block of the UNet: ours, diffusers, single file
     ("norm1", "norm1", "in_layers.0"),
@@ -146,7 +145,7 @@ def shapes(config: Config) -> dict:
     Test: test_convert.py::test_every_array_has_its_own_place
     """
     arrays, _ = take_apart(LDM.abstract(config))
-    return {name: like for name, like in arrays.items() if name not in MEASURED}
+    return {name: like for name, like in arrays.items() if name not in STATISTICS}
 
 
 @lru_cache(maxsize=8)

@@ -15,10 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
-from unires.models.ldm import LDM, take_apart
+from unires.models.ldm import LDM, STATISTICS, take_apart
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-STATISTICS = ("vae.shift", "vae.scale", "spread")
 PARTS = {"vae": VAEConfig, "unet": UNetConfig, "text": TextConfig, "schedule": ScheduleConfig}
 
 

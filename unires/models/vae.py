@@ -104,6 +104,7 @@ class Encoder(nnx.Module):
             self.quant.bias[...] = jnp.where(jnp.arange(2 * c) < c, 0.0, START_LOG_VARIANCE)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
+        x = x.astype(self.conv_in.kernel[...].dtype)  # of the weights: what the network computes in
         h = self.conv_in(to_patches(x, self.stem))
         for i, level in enumerate(self.levels):
             for block in level:
@@ -114,7 +115,7 @@ class Encoder(nnx.Module):
         mean, log_variance = jnp.split(self.quant(h), 2, axis=-1)
         if self.shortcut is not None:
             mean = mean + self.shortcut(to_patches(x, self.patch))
-        return mean, jnp.clip(log_variance, -30.0, 20.0)
+        return mean.astype(jnp.float32), jnp.clip(log_variance.astype(jnp.float32), -30.0, 20.0)
 
 
 class Decoder(nnx.Module):
@@ -141,6 +142,7 @@ class Decoder(nnx.Module):
         self.shortcut = linear(basis, rngs) if config.shortcut else None
 
     def __call__(self, z: Array) -> Array:
+        z = z.astype(self.conv_in.kernel[...].dtype)
         h = self.middle(self.conv_in(self.quant(z)))
         for i, level in enumerate(self.levels):
             for block in level:
@@ -148,7 +150,8 @@ class Decoder(nnx.Module):
             if i < len(self.ups):
                 h = self.ups[i](h)
         x = from_patches(self.conv_out(nnx.silu(self.norm(h))), self.stem)
-        return x if self.shortcut is None else x + from_patches(self.shortcut(z), self.patch)
+        x = x if self.shortcut is None else x + from_patches(self.shortcut(z), self.patch)
+        return x.astype(jnp.float32)
 
 
 class Statistic(nnx.Variable):
