@@ -11,7 +11,7 @@ FEW = 12  # rows of such a device at most: more would not be quicker there
 SHARE = 0.8  # of what is free; the rest is for the autoencoder and the allocator
 
 
-def free_bytes(device: jax.Device | None = None) -> int | None:
+def free_bytes(device=None) -> int | None:
     """What a device may still give, None if it does not tell.
 
     Test: test_budget.py::test_the_device_is_asked_for_its_memory
@@ -40,7 +40,7 @@ def row_bytes(config: Config, h: int, w: int, dtype: str = "float32", fused: boo
     return kept + most
 
 
-def rows_that_fit(config: Config, h: int, w: int, dtype: str = "float32", device: jax.Device | None = None) -> int:
+def rows_that_fit(config: Config, h: int, w: int, dtype: str = "float32", device=None) -> int:
     """Rows of h x w pixels in one batch of the UNet, at least 1.
 
     Test: test_budget.py::test_the_device_is_asked_for_its_memory

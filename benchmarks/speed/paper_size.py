@@ -4,9 +4,9 @@
 
 diffusers' UNet and autoencoder get random weights, ours the same ones through the converter. Measured are one call of
 the UNet with a row for each of the six experts, and a whole restoration with all six, from photo to photo: ours,
-PyTorch eager, PyTorch compiled, in turns in one run. The error is relative to PyTorch's eager answer in float32. Without an
-accelerator the file says that nothing was run (--anyway tries it on a CPU). Needs pip install unires[dev], and JAX and
-PyTorch built for the same device. Memory is the peak since the start for JAX, of each measurement for PyTorch.
+PyTorch eager, PyTorch compiled, in turns in one run. The error is relative to PyTorch's answer in float32. Without
+an accelerator the file says that nothing was run (--anyway tries it on a CPU). Memory is the peak since the start for
+JAX, of each measurement for PyTorch. Needs pip install unires[dev], and JAX and PyTorch for the same device.
 """
 
 import argparse

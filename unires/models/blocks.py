@@ -57,7 +57,7 @@ class Upsample(nnx.Module):
         return self.conv(h.reshape(b, 2 * height, 2 * width, c))
 
 
-def way(dtype, head_dim: int, device: jax.Device | None = None) -> str:
+def way(dtype, head_dim: int, device=None) -> str:
     """How `jax.nn.dot_product_attention` is to work: fused ("cudnn") where the device has it, else "xla".
 
     cuDNN's fused attention is for NVIDIA's GPUs since Ampere, half precision, and heads of 8, 16 .. 128 numbers.
