@@ -584,7 +584,7 @@ plt.show()
 # Checkpoints are written while training goes on, and a run may continue on another number of devices. The commands, and
 # then the memory of one step on each device as the *compiler* tells it (no array is made). It is the CPU's compiler, on
 # simulated devices: the state is exact; the rest is an estimate, rather too high, for it has no fused attention and
-# computes bfloat16 in float32.
+# computes bfloat16 in float32. Where the total exceeds the device, more micro-batches bring the work down.
 
 # %%
 command = "python -m unires train --profile paper --sources FILE.json --out SHARED_FOLDER"
