@@ -70,7 +70,7 @@ def test_experts_in_parts_restore_the_same(monkeypatch):
     model, photo = random_model(SMOKE), np.random.default_rng(0).random((64, 64, 3), np.float32)
     weights = {"SR": 0.5, "MD": 0.25, "DN": 0.25}
     whole = Restorer(model, SMOKE)(photo, weights)
-    monkeypatch.setattr("unires.restore.rows_that_fit", lambda *given: 2)
+    monkeypatch.setattr(Restorer, "rows", lambda *given: 2)
     parts = Restorer(model, SMOKE)
     np.testing.assert_allclose(parts(photo, weights), whole, atol=1e-5)
     engine = Engine(parts)
