@@ -76,7 +76,7 @@ def test_experts_in_parts_restore_the_same(monkeypatch):
     engine = Engine(parts)
     assert engine.rows == len(parts.experts) < ROWS
     study = engine.study(photo)
-    found = next(study.latents([[0, 0.5, 0.25, 0, 0.25, 0]]))[1]
+    found = next(study.latents(np.array([[0, 0.5, 0.25, 0, 0.25, 0]], np.float32)))[1]
     np.testing.assert_allclose(study.photo(found), whole, atol=1e-5)
 
 
