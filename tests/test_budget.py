@@ -48,7 +48,7 @@ def test_a_row_needs_what_the_compiler_says(config, side):
         return compiled.memory_analysis().temp_size_in_bytes
 
     ratio = row_bytes(config, side, side) / ((work(3) - work(1)) / 2)
-    assert 0.8 < ratio < 2.5, ratio
+    assert 0.9 < ratio < 1.1, ratio
 
 
 def test_parts_answer_as_the_whole():

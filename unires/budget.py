@@ -24,7 +24,7 @@ def row_bytes(config: Config, h: int, w: int, dtype: str = "float32", fused: boo
     """About what one row (an expert's question for one candidate of h x w pixels) needs in the UNet.
 
     Of every level the maps that are kept for the way up, and beside them the greediest moment: a residual block on
-    the way up, the inside of a transformer, or attention that is not fused, whose scores are in float32.
+    the way up, the inside of a transformer, or attention that is not fused, whose scores are in float32 and there thrice.
     Test: test_budget.py::test_a_row_needs_what_the_compiler_says
     """
     size, unet = jnp.dtype(dtype).itemsize, config.unet
@@ -35,7 +35,7 @@ def row_bytes(config: Config, h: int, w: int, dtype: str = "float32", fused: boo
         above = unet.channels[min(level + 1, len(unet.channels) - 1)]
         most = max(most, places * 3 * (channels + above) * size)
         if unet.attention[level]:
-            scores = 0 if fused else channels // unet.head_dim * places**2 * 2 * 4
+            scores = 0 if fused else channels // unet.head_dim * places**2 * 3 * 4
             most = max(most, places * 14 * channels * size, places * 4 * channels * size + scores)
     return kept + most
 
