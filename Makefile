@@ -1,5 +1,5 @@
 # One line a target; everything runs in .venv, made by uv where it is present, by venv and pip otherwise.
-.PHONY: demo test lab pair
+.PHONY: demo check test lab pair
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON := .venv/bin/python
 SOURCES := pyproject.toml constraints.txt
@@ -21,10 +21,13 @@ endif
 demo: .venv/installed-demo  ## restore the embedded photos, execute the notebooks, write tables and pages
 	$(PYTHON) -m benchmarks.run --profile demo
 
+check: .venv/installed-demo  ## run the demo anew, or ONLY=40_one_expert, and compare with the committed rows
+	$(PYTHON) -m benchmarks.check $(if $(ONLY),--only $(ONLY))
+
 test: .venv/installed-dev  ## what continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m benchmarks.pair --check
-	$(PYTHON) -m benchmarks.run --profile smoke
+	$(PYTHON) -m benchmarks.check --profile smoke
 	$(PYTHON) -m pytest
 
 lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks

@@ -1,25 +1,29 @@
 """Does a run say what the committed one says?
 
     python -m benchmarks.compare results/demo RUN [--gates benchmarks/gates.toml]
+    python -m benchmarks.compare A B --diff [--top 20]     what moved between any two runs; nothing is judged
 
-Image by image, never by means: a mean hides two errors that cancel. A value may move by its metric's gate
-(gates.toml: by profile, and whether both runs used the same device); everything else in a row must be equal,
+Image by image, never by means: a mean hides two errors that cancel. Worst first. A value may move by its metric's
+gate (gates.toml: by profile, and whether both runs used the same device); everything else in a row must be equal,
 but for `seconds`, and on another device the weights that a search found: near ties fall either way there.
+A and B are folders of runs or their rows.jsonl, of any profile, finished or not.
 Exit status: 0 equal within the gates, 1 not, 2 nothing to compare.
 """
 
 import argparse
 import json
+import math
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from benchmarks.publish import apart
 from unires import record
 
 GATES = Path(__file__).with_name("gates.toml")
 # What run.json says that may explain a breach.
-STORY = ("commit", "python", "versions", "device", "seed", "config", "checkpoints", "data")
+STORY = ("commit", "python", "versions", "device", "seed", "config", "checkpoints", "data", "metrics")
 
 
 class Incomparable(ValueError):
@@ -27,36 +31,70 @@ class Incomparable(ValueError):
 
 
 def compare(old: list[dict], new: list[dict], gates: dict[str, dict[str, float]], device: str) -> list[str]:
-    """One sentence for every breach. `gates` maps a metric to {"same": tolerance, "other": tolerance}."""
+    """One sentence for every breach, worst first: what is no number comes before what moved, by its share of the gate.
+
+    `gates` maps a metric to {"same": tolerance, "other": tolerance}.
+    Test: test_compare.py::test_the_worst_comes_first
+    """
     before, after = ({record.key(row): row for row in rows} for rows in (old, new))
     found = []
     for key in sorted(before.keys() | after.keys()):
-        name = " / ".join(filter(None, key))
+        name = _name(key)
         if key not in after:
-            found.append(f"{name}: missing, was {_shown(before[key])}")
+            found.append((math.inf, f"{name}: missing, was {_shown(before[key])}"))
         elif key not in before:
-            found.append(f"{name}: new, is {_shown(after[key])}")
+            found.append((math.inf, f"{name}: new, is {_shown(after[key])}"))
         else:
-            found += [f"{name}: {breach}" for breach in _breaches(before[key], after[key], gates, device)]
+            breaches = _breaches(before[key], after[key], gates, device)
+            found += [(badness, f"{name}: {breach}") for badness, breach in breaches]
+    return [sentence for _, sentence in sorted(found, key=lambda one: -one[0])]
+
+
+def diff(old: list[dict], new: list[dict], top: int | None = None) -> list[str]:
+    """What moved between two runs of anything, whatever the gates say: for each metric a count, then worst first.
+
+    Test: test_compare.py::test_a_diff_of_any_two_runs
+    """
+    before, after = ({record.key(row): row for row in rows} for rows in (old, new))
+    both = {key: (before[key]["value"], after[key]["value"]) for key in before.keys() & after.keys()}
+    found = []
+    for metric in sorted({key[4] for key in both}):
+        pairs = {key: pair for key, pair in both.items() if key[4] == metric and None not in pair}
+        moved = sorted((-abs(b - a), key) for key, (a, b) in pairs.items() if a != b)
+        found.append(f"{metric}: {len(moved)} of {len(pairs)} values moved")
+        for _, key in moved[:top]:
+            a, b = pairs[key]
+            found.append(f"  {b - a:+.3g}: {a:g} -> {b:g}  {_name(key)}")
+    changed = sorted(key for key in both if before[key]["status"] != after[key]["status"])
+    found += [f"{_name(key)}: {_shown(before[key])} -> {_shown(after[key])}" for key in changed]
+    for word, alone in (("first", before.keys() - after.keys()), ("second", after.keys() - before.keys())):
+        if alone:
+            found.append(f"only in the {word}: {len(alone)} rows, as {_name(min(alone))}")
     return found
 
 
-def _breaches(old: dict, new: dict, gates: dict[str, dict[str, float]], device: str) -> list[str]:
+def _breaches(old: dict, new: dict, gates: dict[str, dict[str, float]], device: str) -> list[tuple[float, str]]:
+    """How bad each breach of a row is, and the words for it."""
     if old["status"] != new["status"]:
-        return [f"{_shown(old)} -> {_shown(new)}"]
+        return [(math.inf, f"{_shown(old)} -> {_shown(new)}")]
     found = []
     if old["status"] == "ok":
-        gate = gates.get(old["metric"], {}).get(device)
+        gate, moved = gates.get(old["metric"], {}).get(device), new["value"] - old["value"]
         if gate is None:
-            found.append(f"no gate for metric {old['metric']!r} on the {device} device: add it to gates.toml")
-        elif abs(old["value"] - new["value"]) > gate * (1 + 1e-9):
-            moved = new["value"] - old["value"]
-            found.append(f"{old['value']:g} -> {new['value']:g} ({moved:+.3g}, allowed {gate:g})")
+            words = f"no gate for metric {old['metric']!r} on the {device} device: add it to gates.toml"
+            found.append((math.inf, words))
+        elif abs(moved) > gate * (1 + 1e-9):
+            words = f"{old['value']:g} -> {new['value']:g} ({moved:+.3g}, allowed {gate:g})"
+            found.append((abs(moved) / gate if gate else math.inf, words))
     skipped = {"value", "status", "seconds"} | ({"weights"} if device == "other" else set())
     for field in sorted((old.keys() | new.keys()) - skipped):
         if old.get(field) != new.get(field):
-            found.append(f"{field} {json.dumps(old.get(field))} -> {json.dumps(new.get(field))}")
+            found.append((math.inf, f"{field} {json.dumps(old.get(field))} -> {json.dumps(new.get(field))}"))
     return found
+
+
+def _name(key: tuple[str, ...]) -> str:
+    return " / ".join(filter(None, key))
 
 
 def _shown(row: dict) -> str:
@@ -88,27 +126,26 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("old", type=Path, help="the committed run, as results/demo")
-    parser.add_argument("new", type=Path, help="the run to judge")
-    parser.add_argument("--gates", type=Path, default=GATES)
-    given = parser.parse_args(argv)
-    try:
-        runs = [record.read_run(folder) for folder in (given.old, given.new)]
-        profiles = [run.get("profile") for run in runs]
-        if profiles[0] != profiles[1]:
-            raise Incomparable(f"{given.old} is a {profiles[0]} run, {given.new} a {profiles[1]} run")
-        if not runs[1].get("finished"):
-            raise Incomparable(f"{given.new} is not finished: {runs[1].get('notebooks')}")
-        rows = [record.read_rows(folder) for folder in (given.old, given.new)]
-        if not rows[0]:
-            raise Incomparable(f"{given.old} holds no rows")
-        device = "same" if runs[0].get("device") == runs[1].get("device") else "other"
-        breaches = compare(*rows, _gates(given.gates, profiles[0]), device)
-    except (Incomparable, OSError, record.RecordError) as error:
-        print(f"cannot compare: {error}", file=sys.stderr)
-        return 2
+def judge(old: Path, new: Path, gates: Path = GATES, sources: set[str] | None = None) -> int:
+    """Print what of the old run the new one breaks; `sources` are the notebooks that count, all by default.
+
+    Raises: Incomparable, OSError, RecordError where there is nothing to compare.
+    Test:   test_compare.py::test_a_row_changed_by_hand_fails_and_is_named, test_check.py::test_a_change_is_named
+    """
+    runs = [record.read_run(folder) for folder in (old, new)]
+    profiles = [run.get("profile") for run in runs]
+    if profiles[0] != profiles[1]:
+        raise Incomparable(f"{old} is a {profiles[0]} run, {new} a {profiles[1]} run")
+    if not runs[1].get("finished"):
+        raise Incomparable(f"{new} is not finished: {runs[1].get('notebooks')}")
+    rows = [record.read_rows(folder) for folder in (old, new)]
+    if sources is not None:
+        rows[0] += [row for folder in apart(old) for row in record.read_rows(folder)]
+        rows = [[row for row in part if row["source"] in sources] for part in rows]
+    if not rows[0]:
+        raise Incomparable(f"{old} holds no rows" + ("" if sources is None else f" of {', '.join(sorted(sources))}"))
+    device = "same" if runs[0].get("device") == runs[1].get("device") else "other"
+    breaches = compare(*rows, _gates(gates, profiles[0]), device)
     for breach in breaches:
         print(breach)
     if breaches:
@@ -116,6 +153,24 @@ def main(argv: list[str] | None = None) -> int:
             print(f"the runs also differ in {line}")
     print(f"{len(rows[0])} rows compared with {len(rows[1])}, {device} device: {len(breaches)} breaches")
     return 1 if breaches else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("old", type=Path, help="the committed run, as results/demo")
+    parser.add_argument("new", type=Path, help="the run to judge")
+    parser.add_argument("--gates", type=Path, default=GATES)
+    parser.add_argument("--diff", action="store_true", help="judge nothing: show what moved, worst first")
+    parser.add_argument("--top", type=int, metavar="N", help="of a --diff: at most N values a metric")
+    given = parser.parse_args(argv)
+    try:
+        if not given.diff:
+            return judge(given.old, given.new, given.gates)
+        print("\n".join(diff(*(record.read_rows(place) for place in (given.old, given.new)), given.top)))
+    except (Incomparable, OSError, record.RecordError) as error:
+        print(f"cannot compare: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

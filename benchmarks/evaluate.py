@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unires.config import Config, profile
 from unires.data import Item, evaluation_hash, evaluation_set
-from unires.metrics import METRICS, measure
+from unires.metrics import METRICS, contract, measure
 from unires.models.store import load_model, write_beside
 from unires.photo import read_photo, write_photo
 from unires.record import Row, not_run, row, write_run
@@ -49,10 +49,11 @@ class Evaluation:
 
     @classmethod
     def start(cls, run_dir: str | Path, profile_name: str, seed: int) -> "Evaluation":
-        """Load the pairs and note in run.json which data and weights the run stands on."""
+        """Load the pairs and note in run.json which data, weights and metrics the run stands on."""
         config = profile(profile_name)
         sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
-        write_run(run_dir, data={"evaluation": evaluation_hash(config)})
+        contracts = {name: contract(name) for name in METRICS}
+        write_run(run_dir, data={"evaluation": evaluation_hash(config)}, metrics=contracts)
         return cls(Path(run_dir), config, seed, sets)
 
     @property

@@ -144,6 +144,34 @@ def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict
     }
 
 
+def read(path: Path = OUT) -> list[dict]:
+    """The committed rows, one a trial; none where they were not made yet."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def told(rows: list[dict]) -> list[dict]:
+    """One line a trial and task: what the matching expert gains, and how much worse the worst expert is.
+
+    Test: test_training_trials.py::test_what_a_trial_tells
+    """
+    lines = []
+    for row, task in ((row, task.name) for row in rows for task in TASKS):
+        found = row["validation"][task]
+        own, lq = found[task], found["LQ"]
+        worst = max(values["lpips"] for method, values in found.items() if method != "LQ")
+        line = {"trial": row["trial"], "task": task, "LPIPS, own over LQ": own["lpips"] / lq["lpips"]}
+        lines.append(line | {"worst over own": worst / own["lpips"], "PSNR gain (dB)": own["psnr"] - lq["psnr"]})
+    return lines
+
+
+def costs(rows: list[dict]) -> list[dict]:
+    """Parameters, steps and seconds of each trial."""
+    steps = [sum(stage["steps"] for stage in row["train"]["stages"]) for row in rows]
+    return [
+        {k: r[k] for k in ("trial", "parameters", "seconds")} | {"steps": n} for r, n in zip(rows, steps, strict=True)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)

@@ -75,27 +75,14 @@ print(inspect.getsource(training_trials).split("TRIALS: dict")[1].split("\n}\n")
 # points, not at their place.
 
 # %%
-path = training_trials.OUT
-trials = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def told(trial):
-    """One row a task: LPIPS of the matching expert over LQ's, and of the worst expert over the matching one's."""
-    for task in TASKS:
-        found = {method: values["lpips"] for method, values in trial["validation"][task.name].items()}
-        worst = max(value for method, value in found.items() if method != "LQ")
-        gain = trial["validation"][task.name][task.name]["psnr"] - trial["validation"][task.name]["LQ"]["psnr"]
-        yield {"trial": trial["trial"], "task": task.name, "LPIPS, own over LQ": found[task.name] / found["LQ"],
-               "LPIPS, worst over own": worst / found[task.name], "PSNR gain (dB)": gain}
-
-
-table = pd.DataFrame([line for trial in trials for line in told(trial)])
-print(f"{len(trials)} trials in {path}" if trials else f"not run: {path} is not there")
+trials = training_trials.read()
+table = pd.DataFrame(training_trials.told(trials))
+print(f"{len(trials)} trials" if trials else f"not run: {training_trials.OUT} is not there")
 
 # %%
 if trials:
     figure, grid = plt.subplots(1, 2, figsize=(9.2, 0.5 + 0.36 * len(trials)), sharey=True, layout="constrained")
-    for axes, name in zip(grid, ("LPIPS, own over LQ", "LPIPS, worst over own"), strict=True):
+    for axes, name in zip(grid, ("LPIPS, own over LQ", "worst over own"), strict=True):
         sns.stripplot(table, x=name, y="trial", hue="task", palette="deep", size=7, jitter=False, ax=axes)
         axes.axvline(1, color="0.5", lw=0.8, ls="--")
         axes.set(ylabel="")
@@ -109,16 +96,11 @@ if trials:
 # the text encoder.
 
 # %%
-def summary(trials, table):
-    cost = pd.DataFrame([{k: trial[k] for k in ("trial", "parameters", "seconds")} for trial in trials])
-    cost["steps"] = [sum(stage["steps"] for stage in trial["train"]["stages"]) for trial in trials]
-    return cost.set_index("trial").join(table.groupby("trial", sort=False).mean(numeric_only=True)).round(3)
-
-
 if trials:
     assert len({trial["photos"] for trial in trials}) == 1  # the same photos for everyone
     assert {trial["seed"] for trial in trials} == {training_trials.SEED}
-    display(summary(trials, table))
+    mean = table.groupby("trial", sort=False).mean(numeric_only=True)
+    display(pd.DataFrame(training_trials.costs(trials)).set_index("trial").join(mean).round(3))
 
 # %% [markdown]
 # ## 3. How the sampler sees the schedule
@@ -170,16 +152,13 @@ if log.is_file():
 # The trials' values go into this run's rows, so that a changed trial is noticed like any other number.
 
 # %%
-rows = []
-for trial in trials:
-    for name, methods in trial["validation"].items():
-        for method, values in methods.items():
-            for metric, value in values.items():
-                rows.append(row(f"validation {name}", trial["trial"], method, metric, value))
-if not trials:
-    rows.append(not_run("validation", "all", "all", "lpips", f"{path} is not there: run benchmarks.training_trials"))
+rows = [
+    row("validation", line["task"], line["trial"], name, value)
+    for line in training_trials.told(trials)
+    for name, value in line.items()
+    if name not in ("trial", "task")
+] or [not_run("validation", "all", "all", "lpips", f"{training_trials.OUT} is not there: run benchmarks.training_trials")]
 write_rows(run_dir, "32_training_campaign", rows)
-assert len(rows) == max(1, sum(2 * len(m) for t in trials for m in t["validation"].values()))
 print(len(rows), "rows")
 
 # %% [markdown]

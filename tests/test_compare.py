@@ -101,6 +101,36 @@ def test_another_device_has_its_own_gate_and_may_find_other_weights(runs, capsys
     assert "the runs also differ in device.platform: cpu -> gpu" in printed
 
 
+def test_the_worst_comes_first(runs, capsys):
+    edit(runs, 0, reason="something else")
+    edit(runs, 1, value=21.05)
+    edit(runs, 2, value=24.0)
+    lines = verdict(runs, capsys)[1].splitlines()
+    assert "musiq: reason" in lines[0]
+    assert "25 -> 24" in lines[1] and "21 -> 21.05" in lines[2]
+
+
+def test_a_diff_of_any_two_runs(runs, capsys):
+    """Another profile, not finished, no gates; rows that only one of them has."""
+    record.write_run(runs / "new", profile="smoke", finished=False)
+    edit(runs, 0, status="ok", value=60.0, reason=None)
+    edit(runs, 1, value=21.005)
+    edit(runs, 2, value=24.0)
+    record.write_rows(runs / "new", "60", [record.row("MD", "coffee", "search", "lpips", 0.5)])
+    words = [str(runs / "old" / "rows.jsonl"), str(runs / "new"), "--diff"]
+    assert compare.main(words) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "musiq: 0 of 0 values moved",
+        "psnr: 2 of 2 values moved",
+        "  -1: 25 -> 24  50 / MD / rocket / mix / psnr",
+        "  +0.005: 21 -> 21.005  50 / MD / coffee / mix / psnr",
+        "50 / MD / coffee / mix / musiq: not run (weights are missing) -> 60",
+        "only in the second: 1 rows, as 60 / MD / coffee / search / lpips",
+    ]
+    assert compare.main([*words, "--top", "1"]) == 0
+    assert "21.005" not in capsys.readouterr().out
+
+
 def test_a_metric_without_a_gate_is_a_breach():
     row = {**record.row("SR", "x", "LQ", "fid", 3.0), "source": "a"}
     (breach,) = compare.compare([row], [row], GATES, "same")
@@ -127,8 +157,9 @@ def test_what_is_no_run_is_refused(runs, capsys, tmp_path):
 
 def test_every_profile_has_gates_for_every_metric():
     from unires.config import PROFILES
-    from unires.metrics import METRICS
+    from unires.metrics import EVERY, METRICS
 
+    assert EVERY.keys() <= compare._gates(compare.GATES, "paper").keys()
     for profile in PROFILES:
         gates = compare._gates(compare.GATES, profile)
         assert METRICS.keys() <= gates.keys()

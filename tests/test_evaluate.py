@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluate import Evaluation, mean_table
-from unires.record import row
+from unires.metrics import contract
+from unires.record import read_run, row
 
 
 def test_restored_photos_are_made_once(tmp_path, monkeypatch):
@@ -22,6 +23,7 @@ def test_restored_photos_are_made_once(tmp_path, monkeypatch):
     assert first.unet_calls == 2 * evaluation.config.sample.steps
     evaluation.restore(item, {"SR": 0.4, "DN": 0.6})
     assert len(calls) == 2
+    assert read_run(tmp_path)["metrics"]["lpips"] == contract("lpips")
     rows = {r["metric"]: r for r in evaluation.measure(item, "LQ", item.y)}
     assert rows["niqe"]["status"] == "not run" and rows["psnr"]["value"] == pytest.approx(
         -10 * np.log10(np.mean((item.y.astype(float) - item.x) ** 2)), abs=1e-3

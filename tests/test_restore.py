@@ -1,11 +1,14 @@
 """Restoring photos of any size: same size out, no seams, the same bytes for the same seed."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from unires.config import SMOKE
 from unires.models.store import random_model
-from unires.restore import Restorer, feather, starts, with_factor
+from unires.restore import COLOURS, Restorer, feather, starts, with_factor
 from unires.tasks import EXPERTS
 
 
@@ -26,6 +29,19 @@ def test_any_size(restorer, shape):
 def test_the_seed_decides(restorer):
     photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
     assert not np.array_equal(restorer(photo, seed=0), restorer(photo, seed=1))
+
+
+def test_a_restored_photo_has_the_colours_of_the_flawed_one(restorer, monkeypatch):
+    """What the sampler gave, as it is, and AdaIN by hand: mean and deviation of each channel are the flawed photo's."""
+    photo = np.random.default_rng(0).uniform(0.3, 0.5, (64, 64, 3)).astype(np.float32)
+    corrected = restorer(photo, seed=0)
+    bare = copy.copy(restorer)
+    bare.config = replace(SMOKE, sample=replace(SMOKE.sample, colour="none"))
+    monkeypatch.setitem(COLOURS, "none", lambda x_hat, y: x_hat)
+    raw = bare(photo, seed=0)
+    expected = (raw - raw.mean((0, 1))) / raw.std((0, 1)) * photo.std((0, 1)) + photo.mean((0, 1))
+    assert np.abs(raw - corrected).max() > 0.01
+    np.testing.assert_allclose(corrected, expected.clip(0, 1), atol=1e-4)
 
 
 @pytest.mark.parametrize("length,tile,overlap,multiple", [(64, 64, 16, 8), (200, 64, 16, 8), (2000, 320, 64, 16)])

@@ -1,4 +1,4 @@
-"""The command line: `python -m unires restore IN OUT` and `python -m unires train --photos DIR`."""
+"""The command line: `python -m unires restore IN OUT`, `train --photos DIR`, `convert SOURCE OUT`, `export IN DIR`."""
 
 import argparse
 import sys
@@ -94,6 +94,45 @@ def train_profile(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def convert_weights(arguments: argparse.Namespace) -> int:
+    """Public weights of the paper's size to a checkpoint of ours.
+
+    Test: test_convert.py::test_the_command_line
+    """
+    from unires.models.convert import convert_file
+    from unires.tasks import EXPERTS, NEGATIVE, POSITIVE
+
+    prompts = [expert.prompt for expert in (*EXPERTS, POSITIVE, NEGATIVE)] if arguments.prompts else None
+    story = convert_file(
+        arguments.SOURCE,
+        arguments.OUT,
+        profile(arguments.profile),
+        layout=arguments.layout,
+        variant=arguments.variant,
+        prediction=arguments.prediction,
+        sha256=arguments.sha256,
+        prompts=prompts,
+    )
+    widened = ", first convolution widened with zeros" if story["widened"] else ""
+    print(f"wrote {arguments.OUT} and its .json: {story['parameters']:,} numbers{widened}")
+    return 0
+
+
+def export_weights(arguments: argparse.Namespace) -> int:
+    """A checkpoint of ours in diffusers' layout.
+
+    Test: test_convert.py::test_the_command_line
+    """
+    from unires.models.export import export
+    from unires.models.ldm import take_apart
+    from unires.models.store import load_checkpoint
+
+    model, config, _ = load_checkpoint(arguments.IN, profile(arguments.profile))
+    for path in export(take_apart(model)[0], config, arguments.FOLDER, arguments.dtype):
+        print(f"wrote {path}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse and run; an error of the user's input is one sentence and exit code 2.
 
@@ -120,6 +159,22 @@ def main(argv: list[str] | None = None) -> int:
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
     two.add_argument("--seed", type=int, default=0)
     two.set_defaults(run=train_profile)
+    three = commands.add_parser("convert", help="read public Stable Diffusion 2 weights (safetensors)")
+    three.add_argument("SOURCE", type=Path, help="a folder in diffusers' layout, or a single .safetensors file")
+    three.add_argument("OUT", type=Path, help="the checkpoint to write, .safetensors")
+    three.add_argument("--layout", default="auto", choices=("auto", "diffusers", "single"))
+    three.add_argument("--variant", help="of the files in a folder, as in fp16")
+    three.add_argument("--prediction", choices=("eps", "v"), help="default: as the source says, or eps")
+    three.add_argument("--sha256", help="that a single file must have")
+    three.add_argument("--prompts", action="store_true", help="keep the prompts' embeddings, leave the text tower out")
+    three.add_argument("--profile", default="paper", choices=sorted(PROFILES))
+    three.set_defaults(run=convert_weights)
+    four = commands.add_parser("export", help="write a checkpoint in diffusers' layout")
+    four.add_argument("IN", help="a shipped name or a .safetensors path")
+    four.add_argument("FOLDER", type=Path)
+    four.add_argument("--dtype", default="float32", choices=("float16", "bfloat16", "float32"))
+    four.add_argument("--profile", default="paper", choices=sorted(PROFILES))
+    four.set_defaults(run=export_weights)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)

@@ -13,7 +13,8 @@ from unires.colour import adain, wavelet
 from unires.compose import active, down_lq
 from unires.config import Config, profile
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import load_checkpoint
+from unires.models.prompts import prompts_beside
+from unires.models.store import find_checkpoint, load_checkpoint, read_story
 from unires.models.text import tokenize
 from unires.photo import as_photo
 from unires.sample import ddim, predict_composed
@@ -28,18 +29,31 @@ LEAST = 64  # pixels; smaller photos are mirrored up to this size
 class Restorer:
     """A model ready to restore: compiled once a tile size and number of active experts.
 
+    `prompts` are contexts by prompt that were computed before; the text tower is asked for the others alone.
     Paper: Eq. 2 in every DDIM step, then AdaIN.
     Test: test_restore.py::test_any_size, test_restore.py::test_tiles_leave_no_seam
     """
 
-    def __init__(self, model: LDM, config: Config, experts: tuple[Expert, ...] = EXPERTS):
+    def __init__(
+        self,
+        model: LDM,
+        config: Config,
+        experts: tuple[Expert, ...] = EXPERTS,
+        prompts: dict[str, AnyArray] | None = None,
+    ):
         self.config, self.experts = config, experts
         self.arrays, rebuild = take_apart(model)
         self.rebuild = rebuild
         self.schedule = Schedule.make(config.schedule)
-        ids = tokenize([expert.prompt for expert in experts], config.text)
-        tokens = jax.jit(lambda arrays: rebuild(arrays).text(ids))(self.arrays)
-        self.context = {e.name: c for e, c in zip(experts, tokens, strict=True)}
+        contexts = dict(prompts or {})
+        if unknown := [e.prompt for e in experts if e.prompt not in contexts]:
+            if model.text is None:
+                kept = ", ".join(map(repr, contexts)) or "none"
+                raise ValueError(f"no text tower, and {unknown[0]!r} is not among the kept prompts ({kept})")
+            ids = tokenize(unknown, config.text)
+            tokens = jax.jit(lambda arrays: rebuild(arrays).text(ids))(self.arrays)
+            contexts |= dict(zip(unknown, tokens, strict=True))
+        self.context = {e.name: jnp.asarray(contexts[e.prompt]) for e in experts}
         self.multiple = config.vae.factor * 2 ** (len(config.unet.channels) - 1)
 
         @jax.jit
@@ -161,9 +175,11 @@ def load(checkpoint: str | Path = "demo", down_lq: int = 4, experts: tuple[Exper
     Raises: CheckpointError, naming the file and what to do.
     Test: test_store.py::test_missing_checkpoint_is_named
     """
-    name = str(checkpoint)
-    model, config, _ = load_checkpoint(checkpoint, profile(name if name in ("demo", "paper") else "demo"))
-    return Restorer(model, config, with_factor(down_lq) if experts is None else experts)
+    path = find_checkpoint(checkpoint)
+    settings = profile("paper" if read_story(path).get("profile") == "paper" else "demo")
+    model, config, story = load_checkpoint(path, settings)
+    kept = prompts_beside(path, story, config)
+    return Restorer(model, config, with_factor(down_lq) if experts is None else experts, kept)
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from unires.degrade.super_resolution import resize
-from unires.metrics import METRICS, measure
+from unires.metrics import EVERY, measure
 from unires.photo import as_photo
 from unires.shapes import AnyArray, Photo
+from unires.weight_files import needed
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ def metric_score(name: str, x: AnyArray | None = None) -> Score:
     """One of `unires.metrics` as a score; with a sharp photo x, the oracle that knows the answer.
 
     Photos smaller than the metric takes are mirrored at their borders; a photo that it can't judge is the worst.
-    Raises: ValueError for an unknown metric, or one that needs x.
+    Raises: ValueError for an unknown metric, or one that needs x. MissingWeights for a file that isn't there.
     Test: test_search.py::test_metrics_are_scores
     """
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}: choose from {', '.join(METRICS)}")
-    metric = METRICS[name]
+    if name not in EVERY:
+        raise ValueError(f"unknown metric {name!r}: choose from {', '.join(EVERY)}")
+    metric = EVERY[name]
+    if metric.folders:
+        raise ValueError(f"{name} judges folders, not a photo: choose another metric")
+    needed(name, metric.needs)  # a missing file of weights is said here, not after the first restoration
     if metric.reference and x is None:
         raise ValueError(f"{name} compares with a reference: pass the sharp photo as x")
 

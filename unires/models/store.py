@@ -5,12 +5,14 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.flax import save
+from safetensors.numpy import save_file
 
 from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from unires.models.ldm import LDM, take_apart
@@ -24,39 +26,68 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or of another model; the message names the file and the cure."""
 
 
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written: beside its place first, then renamed.
-
-    Test: test_store.py::test_nothing_half_written_is_left
-    """
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A name to write to; renamed to the path if all went well, removed if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(data)
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def save_checkpoint(path: Path, arrays: dict[str, jnp.ndarray], config: Config, story: dict) -> dict:
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half-written: beside its place first, then renamed.
+
+    Test: test_store.py::test_nothing_half_written_is_left
+    """
+    with _beside(path) as beside:
+        beside.write_bytes(data)
+
+
+def sha256_of(path: Path) -> str:
+    """A file's sha256, read piece by piece.
+
+    Test: test_store.py::test_round_trip
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> str:
+    """Write a safetensors file, whole or not at all; returns its sha256.
+
+    Test: test_store.py::test_round_trip
+    """
+    with _beside(path) as beside:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, beside, metadata)
+        found = sha256_of(beside)
+    return found
+
+
+def save_checkpoint(
+    path: Path, arrays: dict, config: Config, story: dict, dtype: np.dtype | type | None = jnp.bfloat16
+) -> dict:
     """Write weights in bfloat16 (statistics stay float32) and their story with the file's sha256 beside them.
 
+    With another `dtype` in that one; with None each array keeps its own.
     Raises: CheckpointError if an array holds a number that is not finite.
     Test: test_store.py::test_round_trip
     """
     kept = {}
     for name, array in sorted(arrays.items()):
-        if not bool(jnp.isfinite(array).all()):
+        kind = jnp.float32 if name.endswith(STATISTICS) else (dtype or array.dtype)
+        kept[name] = np.asarray(array).astype(kind, copy=False)
+        if not np.isfinite(kept[name]).all():
             raise CheckpointError(f"{name} holds numbers that are not finite: the training diverged, not saved")
-        kept[name] = array.astype(jnp.float32 if name.endswith(STATISTICS) else jnp.bfloat16)
-    data = save(kept)
     story = {
         "config": {part: dataclasses.asdict(getattr(config, part)) for part in PARTS},
         **story,
         "parameters": int(sum(a.size for a in kept.values())),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": write_arrays(path, kept),
     }
-    write_beside(path, data)
     write_beside(path.with_suffix(".json"), (json.dumps(story, indent=1, sort_keys=True) + "\n").encode())
     return story
 
@@ -101,7 +132,7 @@ def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict
     """
     path = find_checkpoint(name)
     story = read_story(path)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of(path)
     if found != story.get("sha256"):
         raise CheckpointError(
             f"{path.name} has sha256 {found[:12]}..., its JSON says {str(story.get('sha256'))[:12]}...: "
@@ -110,7 +141,10 @@ def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict
     config = dataclasses.replace(
         config, **{part: kind(**_tuples(story["config"][part])) for part, kind in PARTS.items()}
     )
-    wanted, rebuild = take_apart(LDM.abstract(config))
+    model = LDM.abstract(config)
+    if "text" in story.get("without", ()):  # its prompts are kept beside it: see unires.models.prompts
+        model.text = None
+    wanted, rebuild = take_apart(model)
     try:
         with safe_open(path, framework="flax") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Int
 
 from unires.config import TextConfig
+from unires.models import bpe
 from unires.models.blocks import Attention, Tokens
 from unires.shapes import AnyArray
 
@@ -18,13 +19,21 @@ PAD, START, END = 0, 1, 2
 def tokenize(prompts: list[str], config: TextConfig) -> Int[np.ndarray, "b n"]:
     """Word ids: each lower-case word is hashed into the vocabulary, so that any prompt has tokens.
 
+    With the tokenizer "openclip", byte pairs in the public text tower's vocabulary instead; its padding is 0 as well.
     Paper: our choice for the small model; the paper's size uses the vocabulary of its public text encoder.
     Shapes: [b, config.tokens]; a longer prompt is cut.
-    Raises: NotImplementedError for a tokenizer that is not built.
-    Test: test_models.py::test_tokens_are_stable_and_distinct
+    Raises: ValueError for an unknown tokenizer; ImportError where the vocabulary is not installed.
+    Test: test_models.py::test_tokens_are_stable_and_distinct,
+        test_prompts.py::test_tokens_are_those_of_the_public_tokenizers
     """
+    if config.tokenizer == "openclip":
+        ids = np.full((len(prompts), config.tokens), PAD, np.int32)
+        for row, prompt in zip(ids, prompts, strict=True):
+            codes = bpe.encode(prompt)[: config.tokens - 2]
+            row[: len(codes) + 2] = [bpe.START, *codes, bpe.END]
+        return ids
     if config.tokenizer != "hash":
-        raise NotImplementedError(f"tokenizer {config.tokenizer!r} is not available: use a profile with 'hash'")
+        raise ValueError(f"unknown tokenizer {config.tokenizer!r}: 'hash' and 'openclip' are known")
     ids = np.full((len(prompts), config.tokens), PAD, np.int32)
     for row, prompt in zip(ids, prompts, strict=True):
         words = re.findall(r"[a-z0-9]+", prompt.lower())[: config.tokens - 2]

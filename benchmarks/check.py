@@ -1,0 +1,64 @@
+"""Do the notebooks still find what they found? Run them, and compare with the committed rows.
+
+    python -m benchmarks.check [--profile demo] [--only NAME ...]
+    python -m benchmarks.check --profile smoke --update     its rows as they are now become the committed ones
+
+Each photo's value is compared by metric, profile and device (gates.toml), worst first. The run stays in
+results/runs/check-<profile>. The demo's committed rows are results/demo, which `benchmarks.run --publish` writes; those
+of smoke, whose numbers mean nothing, are benchmarks/smoke.
+Exit status: 0 equal within the gates, 1 not, or a notebook failed, 2 refused.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks import compare, pair, run
+from unires import config, record
+
+GOLDENS = {"smoke": Path("benchmarks/smoke")}  # elsewhere: results/<profile>
+KEPT = ("profile", "seed", "device", "versions", "config")  # of the run's story: what may explain a breach
+
+
+def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, root: Path = run.ROOT) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="demo", help=" | ".join(config.PROFILES))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="notebooks by name, as 40_one_expert")
+    parser.add_argument("--update", action="store_true", help="smoke: keep this run's rows as the committed ones")
+    given = parser.parse_args(argv)
+    if given.update and (given.profile not in GOLDENS or given.only):
+        print("refused: --update takes the whole smoke run; results/ are written by --publish", file=sys.stderr)
+        return 2
+    committed = root / GOLDENS.get(given.profile, Path("results", given.profile))
+    run_dir = root / "results" / "runs" / f"check-{given.profile}"
+    shutil.rmtree(run_dir, ignore_errors=True)  # photos that an earlier run restored would be measured again
+    words = ["--profile", given.profile, "--out", str(run_dir)]
+    words += ["--only", *given.only] if given.only else []
+    if status := run.main(words, notebooks=notebooks, root=root):
+        return status
+    if given.update:
+        update(run_dir, committed)
+        return 0
+    try:
+        return compare.judge(committed, run_dir, sources=set(record.read_run(run_dir)["notebooks"]))
+    except (compare.Incomparable, OSError, record.RecordError) as error:
+        print(f"cannot compare: {error}", file=sys.stderr)
+        return 2
+
+
+def update(run_dir: Path, committed: Path) -> None:
+    """Keep a run's rows, without its seconds, and of its story what may explain a breach.
+
+    Test: test_check.py::test_a_change_is_named
+    """
+    shutil.rmtree(committed, ignore_errors=True)
+    rows, story = record.read_rows(run_dir), record.read_run(run_dir)
+    for source in sorted({row["source"] for row in rows}):
+        record.write_rows(committed, source, [{**row, "seconds": None} for row in rows if row["source"] == source])
+    record.write_run(committed, **{name: story.get(name) for name in KEPT}, finished=True)
+    print(f"{len(rows)} rows are the committed ones now: {committed}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

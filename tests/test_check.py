@@ -1,0 +1,62 @@
+"""The check runs notebooks and notices what changed in the committed rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_runner import folder_with
+
+from benchmarks import check, run
+from unires import record
+
+DEVICE = {"platform": "cpu", "cores": 2}
+FACTS = {"profile": "smoke", "seed": 0, "device": DEVICE, "versions": {"jax": "1"}, "config": {}}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A run that writes one row, of the value in value.txt, in place of the notebooks."""
+
+    def ran(words, **about):
+        folder, value = Path(words[words.index("--out") + 1]), float((tmp_path / "value.txt").read_text())
+        record.write_rows(folder, "10_first", [record.row("SR", "a", "LQ", "psnr", value, seconds=1.0)])
+        record.write_run(folder, **FACTS, finished=True, notebooks={"10_first": {"status": "ok"}}, seconds=9.0)
+        return 0
+
+    monkeypatch.setattr(run, "main", ran)
+    (tmp_path / "value.txt").write_text("20")
+    return tmp_path
+
+
+def test_a_change_is_named(project, capsys):
+    def verdict(*words):
+        status = check.main(["--profile", "smoke", *words], notebooks=project / "notebooks", root=project)
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    status, printed = verdict()
+    assert status == 2 and "benchmarks/smoke" in printed  # nothing is committed
+    assert verdict("--update")[0] == 0
+    (row,) = record.read_rows(project / "benchmarks" / "smoke")
+    assert (row["value"], row["seconds"]) == (20, None)
+    story = json.loads((project / "benchmarks" / "smoke" / "run.json").read_text())
+    assert story["device"] == DEVICE and "seconds" not in story
+    assert verdict()[0] == 0
+    (project / "value.txt").write_text("20.5")
+    status, printed = verdict("--only", "10_first")
+    assert status == 1 and "10_first / SR / a / LQ / psnr: 20 -> 20.5 (+0.5, allowed 0.01)" in printed
+
+
+def test_other_results_are_not_updated_here(project, capsys):
+    for words in (["--profile", "demo", "--update"], ["--profile", "smoke", "--update", "--only", "10_first"]):
+        assert check.main(words, notebooks=project / "notebooks", root=project) == 2
+        assert "--publish" in capsys.readouterr().err
+
+
+def test_a_failing_notebook_fails_the_check(tmp_path, capsys, monkeypatch):
+    """Here the real runner."""
+    monkeypatch.setenv("PYTHONPATH", str(run.ROOT))  # the kernels start elsewhere
+    monkeypatch.setattr(run, "_provenance", lambda profile, seed: FACTS)
+    folder_with(tmp_path / "notebooks", **{"10_first": "1 / 0"})
+    assert check.main(["--profile", "smoke"], notebooks=tmp_path / "notebooks", root=tmp_path) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err

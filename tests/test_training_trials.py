@@ -1,0 +1,33 @@
+"""Short trainings: each trial is a change of one base, and what a row tells."""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.training_trials import BASE, TRIALS, costs, read, told
+from unires.tasks import NAMES, TASKS
+
+
+def test_every_trial_changes_the_base_alone():
+    for name, change in TRIALS.items():
+        config = change(BASE)
+        assert config == BASE or name != "base"
+        assert config.vae == BASE.vae and config.evaluation == BASE.evaluation
+        assert dataclasses.replace(config, unet=BASE.unet, train=BASE.train) == BASE
+
+
+def test_what_a_trial_tells():
+    values = {name: {"psnr": 20.0, "lpips": 0.4} for name in NAMES[:5]} | {"LQ": {"psnr": 19.0, "lpips": 0.5}}
+    found = {task.name: {**values, task.name: {"psnr": 22.0, "lpips": 0.2}} for task in TASKS}
+    row = {"trial": "base", "validation": found, "parameters": 3, "seconds": 9.0}
+    row["train"] = {"stages": [{"steps": 5}, {"steps": 7}]}
+    lines = told([row])
+    assert [line["task"] for line in lines] == [task.name for task in TASKS]
+    for line in lines:
+        assert line["LPIPS, own over LQ"] == pytest.approx(0.4) and line["worst over own"] == pytest.approx(2)
+        assert line["PSNR gain (dB)"] == pytest.approx(3)
+    assert costs([row]) == [{"trial": "base", "parameters": 3, "seconds": 9.0, "steps": 12}]
+
+
+def test_no_trials_yet_is_an_empty_list(tmp_path):
+    assert read(tmp_path / "trials.jsonl") == []
