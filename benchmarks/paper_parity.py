@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.peers import import_torchvision
 from unires.config import PAPER, Config
 from unires.models.convert import Entry, Source, convert
 from unires.models.ldm import LDM, take_apart
@@ -31,7 +32,6 @@ from unires.shapes import AnyArray, Photo
 
 OUT = Path("results/paper/parity.json")
 BOUND = 1e-4  # of the relative error, in float32
-_KEPT = []  # operators of torch vanish with the object that defined them
 
 
 def import_peers() -> SimpleNamespace:
@@ -43,13 +43,7 @@ def import_peers() -> SimpleNamespace:
     try:
         import torch
 
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            try:
-                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            except RuntimeError:  # it is there
-                continue
-        _KEPT.append(library)
+        import_torchvision()
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel
     except ImportError as missing:

@@ -2,9 +2,9 @@
 
 from types import ModuleType
 
-from unires.pyiqa_metrics import import_pyiqa
+from unires.pyiqa_metrics import import_pyiqa, import_torchvision
 
-__all__ = ["import_pyiqa", "import_realesrgan"]
+__all__ = ["import_pyiqa", "import_realesrgan", "import_torchvision"]
 
 
 def import_realesrgan() -> ModuleType:

@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks import calibration
 from benchmarks.calibration import Published, agree, pairs, published, scores
-from benchmarks.peers import import_pyiqa
 from unires.metrics import EVERY, METRICS, measure
 from unires.weight_files import MissingWeights, needed
 
@@ -18,15 +17,6 @@ def photos():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("pyiqa's package carries the pairs")
     return pairs()
-
-
-@pytest.fixture(scope="module")
-def pyiqa():
-    pytest.importorskip("torch").set_num_threads(1)
-    try:
-        return import_pyiqa()
-    except ImportError as missing:
-        pytest.skip(str(missing))
 
 
 def runs_here(name: str) -> bool:

@@ -11,7 +11,6 @@ import pytest
 from safetensors.numpy import save_file
 
 import unires.published as published
-from benchmarks.peers import import_pyiqa
 from unires import weight_files
 from unires.metrics import EVERY, METRICS, ON_REQUEST, contract, measure
 from unires.models.ldm import take_apart
@@ -23,15 +22,6 @@ from unires.weight_files import PLACES, MissingWeights, WeightFile, needed
 
 PAPERS = ("clipiqa", "musiq", "maniqa", "psnr", "ssim", "lpips", "fid")
 X = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def pyiqa():
-    pytest.importorskip("torch").set_num_threads(1)
-    try:
-        return import_pyiqa()
-    except ImportError as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -4,19 +4,9 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from benchmarks.peers import import_pyiqa
 from unires import fid as fid_module
 from unires.fid import fid, frechet
 from unires.photo import PhotoError, write_photo
-
-
-@pytest.fixture(scope="module")
-def pyiqa():
-    pytest.importorskip("torch").set_num_threads(1)
-    try:
-        return import_pyiqa()
-    except ImportError as missing:
-        pytest.skip(str(missing))
 
 
 def test_frechet_against_the_matrix_root():

@@ -10,7 +10,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import fit_niqe
-from benchmarks.peers import import_pyiqa
 from unires import niqe as niqe_module
 from unires.metrics import METRICS, measure
 from unires.niqe import Prior, aggd, features, fit_prior, grey, load_prior, niqe
@@ -24,15 +23,6 @@ def photos() -> list[np.ndarray]:
     datasets = pytest.importorskip("sklearn.datasets")
     portrait, temple = data.astronaut(), datasets.load_sample_image("china.jpg")
     return [np.float32(portrait / 255), np.float32(temple[40:400, 100:520] / 255)]
-
-
-@pytest.fixture(scope="module")
-def pyiqa():
-    pytest.importorskip("torch").set_num_threads(1)
-    try:
-        return import_pyiqa()
-    except ImportError as missing:
-        pytest.skip(str(missing))
 
 
 def to_torch(photo: np.ndarray):

@@ -22,24 +22,35 @@ OPTIONS = {"topiq_nr": {"backbone_pretrain": False}, "topiq_fr": {"backbone_pret
 _KEPT = []  # operators of torch vanish with the object that defined them
 
 
+def import_torchvision() -> ModuleType:
+    """torchvision, also where its own operators can't be loaded (torch without CUDA).
+
+    Raises: ImportError if it or torch is not installed.
+    Test: test_metrics.py::test_niqe_agrees_with_pyiqa
+    """
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(library)
+        import torchvision
+    return torchvision
+
+
 def import_pyiqa() -> ModuleType:
-    """pyiqa, also where torchvision's own operators can't be loaded (torch without CUDA).
+    """pyiqa, over a torchvision that works.
 
     Raises: ImportError if pyiqa or torch is not installed.
     Test: test_metrics.py::test_niqe_agrees_with_pyiqa
     """
     try:
-        import torch
-
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError:
-            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-                del sys.modules[name]
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            for operator in ("nms", "qnms"):
-                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _KEPT.append(library)
+        import_torchvision()
         import pyiqa
         from pyiqa.utils import download_util
     except ImportError as missing:
