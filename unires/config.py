@@ -224,12 +224,20 @@ PAPER = Config(
 
 PROFILES = {config.name: config for config in (SMOKE, DEMO, PAPER)}
 
+# Table 4's control: the demo's network, photos and steps, with super-resolution as its only task. No notebook runs at it.
+CONTROLS = {
+    "demo_sr_only": replace(
+        DEMO, name="demo_sr_only", train=replace(DEMO.train, tasks=("SR",)), checkpoint="demo_sr_only"
+    )
+}
+
 
 def profile(name: str) -> Config:
-    """The settings of one profile.
+    """The settings of one profile, or of a control that a profile is compared with.
 
-    Raises: ValueError naming the known profiles.  Test: test_config.py::test_unknown_profile_is_refused
+    Raises: ValueError naming the known ones.  Test: test_config.py::test_unknown_profile_is_refused
     """
-    if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    known = PROFILES | CONTROLS
+    if name not in known:
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(known)}")
+    return known[name]
