@@ -224,7 +224,7 @@ PAPER = Config(
 
 PROFILES = {config.name: config for config in (SMOKE, DEMO, PAPER)}
 
-# Table 4's control: the demo's network, photos and steps, with super-resolution as its only task. No notebook runs at it.
+# Table 4's control: the demo's network, photos and steps, with super-resolution its only task. No notebook runs at it.
 CONTROLS = {
     "demo_sr_only": replace(
         DEMO, name="demo_sr_only", train=replace(DEMO.train, tasks=("SR",)), checkpoint="demo_sr_only"
