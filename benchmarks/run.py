@@ -27,7 +27,7 @@ from typing import Any
 import nbformat
 from tqdm import tqdm
 
-from benchmarks import pages, pair, publish, report_page
+from benchmarks import pages, pair, publish
 from unires import config, record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +132,9 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
         pages.index(run_dir)
     states = record.read_run(run_dir)["notebooks"].values()
     record.write_run(run_dir, finished=all(state["status"] == "ok" for state in states))
-    if (run_dir / report_page.PAGES[0]).exists():  # notebook 90 wrote it before it was finished itself
+    if (run_dir / "report.html").exists():  # notebook 90 wrote it before it was finished itself
+        from benchmarks import report_page  # loads much, and JAX with it: not before the notebooks are done
+
         report_page.write(run_dir)
 
 

@@ -43,8 +43,8 @@ def pair_line(vectors: AnyArray, i: int, j: int) -> np.ndarray:
 def pair_matrix(vectors: AnyArray, scores: AnyArray, label: str, names: tuple[str, ...] = NAMES):
     """One photo's score for every mixture of two experts: line i, column j is a curve over the weight of expert i.
 
-    The dashed line is the best single expert, the dotted one the best of all vectors that were tried, a star the best of
-    its pair; (i, j) and (j, i) are one curve, seen from both sides. Larger scores are better.
+    The dashed line is the best single expert, the dotted one the best of all vectors that were tried, a star the best
+    of its pair; (i, j) and (j, i) are one curve, seen from both sides. Larger scores are better.
     Paper: Figure 11.
     Test:  test_figures.py::test_the_matrix_holds_every_pair
     """
