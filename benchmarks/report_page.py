@@ -147,7 +147,7 @@ def missing(run: dict, rows: list[record.Row], figures: list[dict], titles: dict
             made = "too much for a laptop" if setting.notebook == "none" else f"made by notebook {setting.notebook}"
             found.append((f"method {setting.label}", made))
     reasons = Counter((row["metric"], row["reason"]) for row in rows if row["status"] != "ok")
-    found += [(f"{metric}, {count} rows", reason) for (metric, reason), count in sorted(reasons.items())]
+    found += [(f"{metric}, rows: {count}", reason) for (metric, reason), count in sorted(reasons.items())]
     lost = [line for line in figures if line["status"] != "drawn"]
     return found + [(f"the paper's Figure {line['figure']}", line["status"]) for line in lost]
 
@@ -158,7 +158,18 @@ def provenance(run: dict) -> Table:
     lines = [
         [name, str(run[name])] for name in ("profile", "seed", "commit", "dirty", "python", "seconds") if name in run
     ]
-    lines += [["device", ", ".join(f"{name} {value}" for name, value in device.items())]] if device else []
+    lines += (
+        [
+            [
+                "device",
+                ", ".join([str(device.get("kind")), f"{device.get('cores')} cores", device.get("machine", "")]).strip(
+                    ", "
+                ),
+            ]
+        ]
+        if device
+        else []
+    )
     lines += [[f"version of {name}", str(version)] for name, version in run.get("versions", {}).items()]
     for what in ("checkpoints", "data"):
         for name, digest in run.get(what, {}).items():
