@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from PIL import Image
+
 from benchmarks import pair
 from benchmarks.figures import PAPER_FIGURES, drawn
 from benchmarks.pages import heading
@@ -28,6 +30,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 PAGES = ("report.html", "report.md")
 PICTURES = (".png", ".jpg")
 NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?")
+ENLARGED = 1.5  # pictures on the page, so that their labels can be read from the last row
 SHOWN = 4  # significant digits of a number on the page; the CSV has all
 COMMAND = "python -m benchmarks.run --profile demo --only"
 TITLES = {  # of tables that this project writes; another one is called by its file
@@ -64,6 +67,7 @@ class Picture:
     place: str  # from the run's folder
     group: str  # the notebook that drew it
     caption: str
+    width: int | None = None  # on the page, in pixels
 
     @property
     def link(self) -> str:
@@ -126,8 +130,17 @@ def pictures(run_dir: Path, folders: list[Path], titles: dict[str, str]) -> list
             if number := numbers.get(path.name):
                 caption += f". The paper's Figure {number}: {PAPER_FIGURES[number].paper}. Ours: "
                 caption += PAPER_FIGURES[number].ours
-            found.append(Picture(path.relative_to(run_dir).as_posix(), titles.get(name, name or "Others"), caption))
+            place, group = path.relative_to(run_dir).as_posix(), titles.get(name, name or "Others")
+            found.append(Picture(place, group, caption, _width(path)))
     return sorted(found, key=lambda one: one.group)
+
+
+def _width(path: Path) -> int | None:
+    try:
+        with Image.open(path) as image:
+            return round(ENLARGED * image.width)
+    except OSError:
+        return None
 
 
 def missing(run: dict, rows: list[record.Row], figures: list[dict], titles: dict[str, str]) -> list[tuple[str, str]]:

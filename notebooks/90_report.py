@@ -198,10 +198,14 @@ cost.round(2)
 # %%
 expert = report.best(table, "best expert", "lpips") or "BR=1"
 mixture = report.best(table, "best mixture", "lpips") or "DN=-0.2 DownLQ=1.2"
-first = {}
-for item in evaluation.sets["complex"]:
-    first.setdefault(item.image.split("-")[0], item)
-items = list(first.values())[:3]
+
+
+def first_crops(name):
+    """The first crop of each photo of a set."""
+    found = {}
+    for item in evaluation.sets[name]:
+        found.setdefault(item.image.split("-")[0], item)
+    return list(found.values())
 
 
 def line(item, methods):
@@ -217,17 +221,20 @@ def keep(figure, name):
     return Image(filename=str(path))
 
 
+items = first_crops("complex")[:3]
 photos = {(item.set, item.image): line(item, (expert, mixture)) for item in items}
 titles = ["LQ", f"one expert: {expert}", f"composed: {mixture}", "HQ"]
 keep(side_by_side(rows, photos, titles, [item.recipe.tasks for item in items], metrics=()), "front.jpg")
 
 # %% [markdown]
-# The same for single flaws: the first photo of each set, restored blindly and by the expert for its flaw. LPIPS, in the
-# corners, is against the sharp photo; lower is better.
+# The same for single flaws, each on another photo: of the first set the first photo, of the second the second, and so on.
+# They are restored blindly and by the expert for the flaw. LPIPS, in the corners, is against the sharp photo; lower is
+# better.
 
 # %%
 zoom = 200 / evaluation.config.evaluation.crop
-singles = [evaluation.sets[task.name][0] for task in TASKS if task.name in evaluation.sets]
+crops = [first_crops(task.name) for task in TASKS if task.name in evaluation.sets]
+singles = [items[n % len(items)] for n, items in enumerate(crops)]
 photos = {(item.set, item.image): line(item, ("BR=1", f"{item.set}=1")) for item in singles}
 titles, names = ["LQ", "blind", "its own expert", "HQ"], [item.set for item in singles]
 keep(side_by_side(rows, photos, titles, names, zoom=zoom), "90_isolated.jpg")

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 from benchmarks import publish, report_page
 from benchmarks.figures import PAPER_FIGURES
@@ -77,8 +78,9 @@ def run_dir(tmp_path):
         (folder / part).mkdir()
     write_csv(folder / "tables" / "complex.csv", [["method", "psnr", "note"], ["LQ", "21.123456", NASTY]])
     write_csv(folder / "tables" / "table 2.csv", [["who", "musiq"], ["theirs", "68.22"], ["ours", "not run"]])
-    for name in ("front.jpg", "50_walk.png", "odd #1 & two.png"):
+    for name in ("front.jpg", "odd #1 & two.png"):
         (folder / "figures" / name).write_bytes(b"picture")
+    Image.new("RGB", (400, 100)).save(folder / "figures" / "50_walk.png")
     (folder / "figures" / "notes.txt").write_text("no picture")
     return folder
 
@@ -132,6 +134,8 @@ def test_the_page_needs_nobody_else(run_dir):
         assert link[1:] in page.ids if link.startswith("#") else (run_dir / unquote(link)).exists(), link
     sizes = [int(size) for size in report_page.re.findall(r"(\d+)px", text.split("</style>")[0]) if int(size) > 9]
     assert min(sizes) >= 18 and "overflow-x: auto" in text and "max-width: 100%" in text
+    widths = {given["src"]: given.get("width") for tag, given in page.tags if tag == "img"}
+    assert widths.pop("figures/50_walk.png") == "600" and set(widths.values()) == {None}  # the others are no pictures
     for tag, given in page.tags:
         assert tag != "table" or given == {}, "tables have no width of their own"
     assert str(run_dir) not in text and run_dir.name not in page.links

@@ -57,13 +57,13 @@ def pair_matrix(vectors: AnyArray, scores: AnyArray, label: str, names: tuple[st
             at = pair_line(vectors, i, j)
             if i == j:
                 axis.plot([1], alone[i], "o", color="C1")
-                axis.text(0.5, 0.5, first, transform=axis.transAxes, ha="center", va="center", fontsize=14)
+                axis.text(0.4, 0.5, first, transform=axis.transAxes, ha="center", va="center", fontsize=14)
             else:
                 axis.plot(vectors[at, i], scores[at], marker=".", color="C0")
                 best = at[scores[at].argmax()]
                 axis.plot(vectors[best, i], scores[best], "*", color="C1", markersize=10)
-            axis.axhline(max(alone), color="grey", linestyle="--", linewidth=0.8)
-            axis.axhline(scores.max(), color="grey", linestyle=":", linewidth=0.8)
+                axis.axhline(max(alone), color="grey", linestyle="--", linewidth=0.8)
+                axis.axhline(scores.max(), color="grey", linestyle=":", linewidth=0.8)
             if i == 0:
                 axis.set_title(f"with {second}", fontsize=11)
             if j == 0:
