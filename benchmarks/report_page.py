@@ -15,7 +15,6 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 from PIL import Image
 
@@ -55,10 +54,6 @@ class Table:
     lines: list[list[str]]
     place: str = ""  # from the run's folder
 
-    @property
-    def link(self) -> str:
-        return quote(self.place)
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -68,10 +63,6 @@ class Picture:
     group: str  # the notebook that drew it
     caption: str
     width: int | None = None  # on the page, in pixels
-
-    @property
-    def link(self) -> str:
-        return quote(self.place)
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ def short(text: str) -> str:
     if not NUMBER.fullmatch(text) or "." not in text or len(digits) <= SHOWN:
         return text
     value = float(text)
-    return f"{value:.0f}" if abs(value) >= 10**SHOWN else f"{value:.{SHOWN}g}"
+    return f"{value:.0f}" if abs(value) >= 10**SHOWN else f"{value:#.{SHOWN}g}"
 
 
 def read_table(path: Path, run_dir: Path) -> Table:
@@ -117,7 +108,24 @@ def read_table(path: Path, run_dir: Path) -> Table:
     return Table(title, lines[0] if lines else [], lines[1:], path.relative_to(run_dir).as_posix())
 
 
-def pictures(run_dir: Path, folders: list[Path], titles: dict[str, str]) -> list[Picture]:
+def sections(notebooks: list[Path]) -> dict[str, str]:
+    """For each figure's file the heading of the section that saves it.
+
+    Test: test_report_page.py::test_captions_are_the_headings_above
+    """
+    found = {}
+    for path in notebooks:
+        title = path.stem
+        for part in pair.read(path).cells:
+            if part.cell_type == "markdown":
+                heads = re.findall(r"^#+ +(?:\d+\.? +)?(.+)$", part.source, re.MULTILINE)
+                title = heads[-1].strip() if heads else title
+            else:
+                found |= dict.fromkeys(re.findall(r"\"([\w-]+\.(?:png|jpg))\"", part.source), title)
+    return found
+
+
+def pictures(run_dir: Path, folders: list[Path], titles: dict[str, str], captions: dict[str, str]) -> list[Picture]:
     """Every figure, in the order of the notebooks; one that redraws a figure of the paper says which."""
     numbers = {figure.file: number for number, figure in PAPER_FIGURES.items()}
     groups = {name[:3]: name for name in titles}
@@ -126,7 +134,7 @@ def pictures(run_dir: Path, folders: list[Path], titles: dict[str, str]) -> list
     for path in (path for folder in folders for path in sorted((folder / "figures").glob("*"))):
         if path.suffix.lower() in PICTURES and not path.name.startswith(("new-", ".")):
             name = groups.get(path.name) or groups.get(path.name[:3], "")
-            caption = path.stem.replace("_", " ")
+            caption = f"{captions.get(path.name, path.stem.replace('_', ' '))} ({path.name})"
             if number := numbers.get(path.name):
                 caption += f". The paper's Figure {number}: {PAPER_FIGURES[number].paper}. Ours: "
                 caption += PAPER_FIGURES[number].ours
@@ -213,7 +221,7 @@ def collect(run_dir: str | Path) -> Page:
     tables.sort(
         key=lambda table: order.index(Path(table.place).stem) if Path(table.place).stem in order else len(order)
     )
-    figures, paper = pictures(run_dir, folders, titles), drawn(run_dir)
+    figures, paper = pictures(run_dir, folders, titles, sections(pair.find())), drawn(run_dir)
     groups = {one.group: [other for other in figures if other.group == one.group] for one in figures}
     states = [(name, state) for name, state in sorted(run.get("notebooks", {}).items())]
     notebooks = [[titles.get(n, n), str(s.get("status", "")), f"{s.get('seconds') or ''}"] for n, s in states]

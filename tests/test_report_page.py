@@ -154,10 +154,29 @@ def test_special_characters_are_escaped(run_dir):
     ("text", "shown"),
     [("21.1766", "21.18"), ("0.000123456", "0.0001235"), ("66.44", "66.44"), ("0.4589", "0.4589"),
      ("123456.7", "123457"), ("1512", "1512"), ("1234567", "1234567"), ("not run", "not run"), ("", ""),
-     ("MD=0.61234", "MD=0.61234"), ("-0.51478", "-0.5148"), ("nan", "nan"), ("1e-07", "1e-07")],
+     ("MD=0.61234", "MD=0.61234"), ("-0.51478", "-0.5148"), ("20.8964", "20.90"), ("nan", "nan"), ("1e-07", "1e-07")],
 )  # fmt: skip
 def test_numbers_are_short_and_words_stay(text, shown):
     assert report_page.short(text) == shown
+
+
+def test_captions_are_the_headings_above(tmp_path, run_dir):
+    cells = [
+        "# %% [markdown]",
+        "# # 10 A",
+        "# %%",
+        'save(f, "10_a.png")',
+        "# %% [markdown]",
+        "# ## 2 Light & lens",
+        "# text",
+    ]
+    cells += ["#", "# ### 2. Far away", "# %%", 'save(f, "10_b.jpg")', 'save(g, "10_c.png")']
+    (tmp_path / "10_x.py").write_text("\n".join(cells) + "\n")
+    found = report_page.sections([tmp_path / "10_x.py"])
+    assert found == {"10_a.png": "A", "10_b.jpg": "Far away", "10_c.png": "Far away"}
+    captions = {one.place: one.caption for one in report_page.collect(run_dir).figures}
+    assert captions["figures/odd #1 & two.png"] == "odd #1 & two (odd #1 & two.png)"
+    assert "The paper's Figure 1: " in captions["figures/front.jpg"]
 
 
 def test_an_empty_run_has_a_page(tmp_path, capsys):
