@@ -139,7 +139,7 @@ for metric in ("psnr", "lpips"):
     for pair in (("best mixture", "LQ"), ("best mixture", "best expert"), ("search", "best mixture")):
         methods = [report.best(table, group, metric) for group in pair]
         ours, theirs = (report.by_photo(values, "complex", method, metric) for method in methods)
-        gains, what = ours - theirs, f"{metric}: {' minus '.join(pair)}"
+        gains, what = (ours - theirs).dropna(), f"{metric}: {' minus '.join(pair)}"
         if gains.empty:
             print(f"{what}: {NOT_RUN}")
             continue
@@ -221,6 +221,7 @@ def keep(figure, name):
     return Image(filename=str(path))
 
 
+# %%
 items = first_crops("complex")[:3]
 photos = {(item.set, item.image): line(item, (expert, mixture)) for item in items}
 titles = ["LQ", f"one expert: {expert}", f"composed: {mixture}", "HQ"]
