@@ -303,16 +303,17 @@ plt.show()
 # %%
 complex_ = [i for i, one in enumerate(found) if one["pair"].set == "complex"]
 order = sorted(complex_, key=lambda i: -(chosen - best)[i])
-photos, labels = {}, []
+photos, labels, values = {}, [], list(rows)
 for i in (order[0], order[-1]):
     pair, picked = found[i]["pair"], found[i]["picked"]
     both = {method: evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in kinds}
     photos[pair.set, pair.image] = {"LQ": pair.y, **both, "HQ": pair.x}
+    values += evaluation.measure(pair, "LQ", pair.y)
     labels.append(pair.recipe.tasks)
     print(f"{pair.image}: NIQE chose {names[picked[SEARCH]]}, the oracle {names[picked[ORACLE]]}")
 zoom = 150 / config.evaluation.crop
 titles = ["LQ", "NIQE's choice", "oracle's choice", "HQ"]
-figure = side_by_side(rows, photos, titles, labels, ("lpips", "niqe"), zoom)
+figure = side_by_side(values, photos, titles, labels, ("lpips", "niqe"), zoom)
 save_figure(figure, run_dir, "60_choices.jpg")
 plt.show()
 
@@ -327,7 +328,7 @@ plt.show()
 # %%
 line = {"LQ": item.y} | {m: evaluation.restore(item, weights).photo for m, weights in EXPERT_METHODS.items()}
 line |= {SEARCH: choice.photo, "HQ": item.x}
-values = [one for method, photo in line.items() for one in evaluation.measure(item, method, photo)]
+values = [one for method, photo in line.items() if method != "HQ" for one in evaluation.measure(item, method, photo)]
 figure = one_photo_every_expert(values, {(item.set, item.image): line}, zoom=1.6 * zoom)
 save_figure(figure, run_dir, "60_every_expert.jpg")
 plt.show()

@@ -280,7 +280,8 @@ latents = dict(study.latents([vectors[names.index(choice)] for choice in wanted]
 made = {choice: study.photo(latents[i]) for i, choice in enumerate(wanted)}
 shown = {f"{len(vectors)} sums by {judge}": made[choice] for judge, choice in picked.items()}
 place, titles = (name, item.image), ["LQ", *(f"{judge.replace('LPIPS', 'oracle')}:\n{choice}" for judge, choice in picked.items()), "HQ"]
-figure = judges_choices(rows, {place: {"LQ": item.y, **shown, "HQ": item.x}}, titles, 200 / item.y.shape[1])
+with_lq = [*rows, *evaluation.measure(item, "LQ", item.y)]
+figure = judges_choices(with_lq, {place: {"LQ": item.y, **shown, "HQ": item.x}}, titles, 200 / item.y.shape[1])
 save_figure(figure, run_dir, "85_figure12.jpg")
 plt.show()
 
