@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 from benchmarks import baselines, complex11
 from benchmarks.evaluate import CANDIDATES, Evaluation
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import save_figure, side_by_side
 from benchmarks.report import write_table
 from unires import search
 from unires.data import sha256
@@ -130,7 +130,7 @@ def automatic(y):
 AUTOMATIC = "automatic by NIQE"
 ours = {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
 ours[AUTOMATIC] = automatic
-methods = {"LQ": lambda y: y, **baselines.CLASSICAL, **peers, **ours}
+methods = {"LQ": baselines.identity, **baselines.CLASSICAL, **peers, **ours}
 print(inspect.getsource(search.automatic).split('"""')[-1])
 
 # %% [markdown]
@@ -206,15 +206,16 @@ bars.round(2)
 
 # %% [markdown]
 # And look. The first three photos of 256 pixels: the flawed photo, the classical method with the best mean LPIPS,
-# Real-ESRGAN where it ran, our best by the same measure, and the sharp photo.
+# Real-ESRGAN where it ran, our best by the same measure, and the sharp photo. (The paper's Figures 4 to 7 compare methods
+# in this way.) LPIPS stands in each corner.
 
 # %%
 means = table["lpips"]
 classical = means[[name for name in baselines.CLASSICAL if name in means.index]].idxmin()
 columns = ["LQ", classical, *(name for name in peers if name in means.index), means[list(ours)].idxmin()]
 some = [pair for pair in pairs if pair.size == min(p.size for p in pairs)][:3]
-grid = [[*(restored[pair.id, method] for method in columns), pair.x] for pair in some]
-figure = show_photos(grid, [*columns, "HQ"], [f"{pair.mixture} {pair.severity}" for pair in some], zoom=0.8)
+shown = {(complex11.NAME, p.id): {m: restored[p.id, m] for m in columns} | {"HQ": p.x} for p in some}
+figure = side_by_side(rows, shown, names=[f"{pair.mixture} {pair.severity}" for pair in some], zoom=0.8)
 save_figure(figure, run_dir, "46_photos.jpg")
 plt.show()
 
