@@ -180,14 +180,18 @@ def beside(ours: pd.DataFrame, paper: pd.DataFrame, lines: list[Line], metrics: 
     """Ours, the paper's and the difference for each metric, as columns "ours psnr", "paper psnr", "difference psnr".
 
     Ours comes from the paper's photos where we have rows on them, else from our own. A difference is only given on the
-    same photos and for the same metric; columns in which nothing stands are left out.
+    same photos and for the same metric. Columns in which nothing stands are left out, and so are lines of our own for
+    photos that aren't here.
     Test: test_tables.py::test_beside_by_hand
     """
     held, told = _held(ours), paper.set_index(["photos", "line", "metric"])["value"].to_dict()
-    body = []
+    body, labels = [], []
     for line in lines:
         photos = _photos(held, line)
         n = max((held[key]["n"] for key in held if key[:2] == (photos, line.method)), default=0)
+        if line.printed is None and n == 0 and photos == line.photos:
+            continue
+        labels.append(line.label)
         cells = {"photos": line.photos, "our photos": photos, "n": n}
         for metric in metrics:
             mine = held.get((photos, line.method, metric), {}).get("value")
@@ -198,7 +202,7 @@ def beside(ours: pd.DataFrame, paper: pd.DataFrame, lines: list[Line], metrics: 
             both = same and theirs is not None and cells[f"ours {metric}"] != NOT_RUN
             cells[f"difference {metric}"] = mine - theirs if both else ""
         body.append(cells)
-    table = pd.DataFrame(body, pd.Index([line.label for line in lines], name="line"), dtype=object)
+    table = pd.DataFrame(body, pd.Index(labels, name="line"), dtype=object)
     return table[[c for c in table if c.startswith(("ours ", "n")) or (table[c] != "").any()]]
 
 
