@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from benchmarks.diversephotos_report import read_manifest
 from benchmarks.sets import SetError, load, read_sets
 from unires.degrade.super_resolution import resize
@@ -62,8 +65,12 @@ def paper_set(name: str, most: int, root: Path | None = None) -> tuple[str, Iter
     def cases():
         for i in range(n):
             given = rows[i]
-            y = as_photo(given["lq"])
+            y = _photo(given["lq"])
             y = resize(y, scale * y.shape[0], scale * y.shape[1], "bicubic") if scale > 1 else y
-            yield Case(title, given[key].replace("/", "_"), y, as_photo(given["hq"]) if "hq" in given else None)
+            yield Case(title, given[key].replace("/", "_"), y, _photo(given["hq"]) if "hq" in given else None)
 
     return title, cases()
+
+
+def _photo(image: Image.Image) -> Photo:
+    return as_photo(np.asarray(image.convert("RGB") if image.mode == "P" else image))
