@@ -134,7 +134,7 @@ costs = table[["our photos", "ours UNet calls", "ours seconds"]].copy()
 full = costs.loc[["UniRes, grid search (1512)"], ["ours UNet calls", "ours seconds"]].apply(pd.to_numeric, errors="coerce")
 rate = float((full["ours seconds"] / full["ours UNet calls"]).iloc[0])
 searches = costs[(costs["our photos"] == "grids") & (costs["ours UNet calls"] != tables.NOT_RUN)]
-estimate = (searches["ours UNet calls"].astype(float) * rate).round(2)
+estimate = (searches["ours UNet calls"].astype(float) * rate).round(2).astype(object)
 costs["seconds, estimated from calls"] = estimate.fillna(tables.NOT_RUN).reindex(costs.index, fill_value="")
 costs[costs["ours UNet calls"] != tables.NOT_RUN]
 
@@ -165,8 +165,8 @@ save_figure(figure, run_dir, "75_price.png")
 plt.show()
 
 # %% [markdown]
-# In orange is what is UniRes. On the left the dots of the short lists stand nearly above each other's height, far to the left
-# of the grid: there the whole paper can be had for the price of a few restorations. On the right ask the sober question:
+# In orange is what is UniRes. On the left the dots of the short lists lie nearly as high as the grid's, and far to its left: there
+# nearly the whole gain can be had for the price of a few restorations. On the right ask the sober question:
 # what does a network buy over a filter that takes a hundredth of the time?
 #
 # ## What to try

@@ -69,8 +69,8 @@ printed.map(lambda value: "" if pd.isna(value) else f"{value:g}")
 
 # %% [markdown]
 # The four tasks make the SR expert less faithful and prettier: it is behind in every column that compares with the sharp
-# photo, and ahead in every column that doesn't. One network that must also remove noise and blur has learned to take more
-# liberties with what it sees.
+# photo, and ahead in every column that doesn't. A possible reading: a network that must also remove noise and blur learns to take
+# more liberties with what it sees.
 #
 # **Read SIDD's line with care.** Its MUSIQ is lower than any other number in the column, although its PSNR is the highest. A
 # block of 256 pixels out of a dark photo is often a wall, or a shadow. A judge without reference marks the *motif*, not
