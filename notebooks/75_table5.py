@@ -159,7 +159,7 @@ for axis, shown, label in zip(axes, (left, right), ("MUSIQ, paper", "LPIPS, ours
         axis.scatter(x, y, color="C1" if "UniRes" in name or name in ("BR=1", table_runs.SEARCH) else "0.5")
         axis.annotate(name.removeprefix("UniRes, "), (x, y), (5, 7 * (i % 3) - 6), textcoords="offset points", fontsize=7)
     axis.set(xscale="log", xlabel="seconds for a photo", ylabel=label)
-    axis.margins(x=0.2)
+    axis.margins(x=0.3)
 axes[1].invert_yaxis()
 save_figure(figure, run_dir, "75_price.png")
 plt.show()
