@@ -96,7 +96,8 @@ class Methods:
         if method == SEARCH:
             return self.search(case)
         if method in CLASSICAL:
-            return _timed(lambda: CLASSICAL[method](case.y))
+            photo, cost = _timed(lambda: CLASSICAL[method](case.y))
+            return photo, {**cost, "unet_calls": 0}
         restorer = self.sr_only if method in SR_ONLY.values() else self.dial
         name = method.split()[-1].removesuffix("=1")
         photo, cost = _timed(lambda: restorer(case.y, {name: 1.0}, seed=self.evaluation.seed))

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.diversephotos_report import read_manifest
-from benchmarks.sets import SetError, load, read_sets
+from benchmarks.sets import SetError, check, load, read_sets
 from unires.degrade.super_resolution import resize
 from unires.photo import as_photo
 from unires.shapes import Photo
@@ -55,10 +55,9 @@ def paper_set(name: str, most: int, root: Path | None = None) -> tuple[str, Iter
         whole = whole if len(rows) < whole - 3 else len(rows)  # three are in no public index
     else:
         (one,) = (s for s in read_sets().values() if s.protocol.paper_name == name)
-        try:
-            rows, scale, key, whole = load(one, one.under(root)), one.protocol.scale or 1, "name", one.count
-        except SetError as error:
-            raise SetError(f"no {one.folder} in the folder that UNIRES_SETS names: see benchmarks/sets") from error
+        if check(one, one.under(root)).found == 0:
+            raise SetError(f"no {one.folder} in the folder that UNIRES_SETS names: see python -m benchmarks.sets")
+        rows, scale, key, whole = load(one, one.under(root)), one.protocol.scale or 1, "name", one.count
     n = min(most, len(rows))
     title = name if n == whole else f"{name}[:{n}]"
 

@@ -215,10 +215,12 @@ def reasons(ours: pd.DataFrame, lines: list[Line], metrics: tuple[str, ...]) -> 
     for line in lines:
         photos = _photos(held, line)
         mapped = line.printed is None or line.printed != line.method
+        same = [cell for key, cell in held.items() if key[:2] == (photos, line.method)]
+        other = None if any(cell["n"] for cell in same) else next((cell["reason"] for cell in same), None)
         for metric in metrics:
             cell = held.get((photos, line.method, metric), {})
             if pd.isna(cell.get("value")):
-                reason = cell.get("reason") or (NO_ROW if mapped else PEER)
+                reason = cell.get("reason") or other or (NO_ROW if mapped else PEER)
                 found.setdefault(reason, []).append((metric, line.label))
     body = [
         (reason, ", ".join(dict.fromkeys(metric for metric, _ in cells)), len({label for _, label in cells}))

@@ -64,7 +64,7 @@ own = printed[printed.index.str.startswith("UniRes")]
 each = own["seconds"] / own.index.str.extract(r"(\d+)")[0].astype(float).fillna(1).to_numpy()
 print("seconds for one vector, as each line implies them:", ", ".join(f"{value:.3f}" for value in each))
 assert np.allclose(each, each.median(), rtol=0.03)  # a list costs its length
-printed.assign(**{"seconds a vector": each.round(3)}).fillna("")
+printed.assign(**{"seconds a vector": each.round(3)}).map(lambda value: "" if pd.isna(value) else f"{value:g}")
 
 # %% [markdown]
 # The check shows what the seconds are: length of the list times one restoration. So the line of the grid isn't a

@@ -149,7 +149,7 @@ plt.show()
 # row's sum times its column's sum over all photos. What is above that and what is below:
 
 # %%
-expected = np.outer(shares.sum(1), shares.sum()) / shares.to_numpy().sum()
+expected = np.outer(shares.sum(axis=1), shares.sum()) / shares.to_numpy().sum()
 surplus = (shares - expected).round(1)
 assert np.allclose((shares - expected).sum(), 0) and np.allclose((shares - expected).sum(axis=1), 0)
 print(f"chi-square {((shares - expected) ** 2 / expected).to_numpy().sum():.1f} with {2 * 3} degrees of freedom")

@@ -116,6 +116,8 @@ def test_what_is_missing_says_why():
     assert table.loc["no weights", "metrics"] == "musiq" and table.loc["no weights", "lines"] == 1
     assert table.loc[tables.PEER, "metrics"] == table.loc[tables.NO_ROW, "metrics"] == "psnr, musiq"
     assert table["lines"].tolist() == [1, 1, 1]
+    (why,) = tables.reasons(tables.ours([lost]), lines[:1], ("psnr", "musiq"))["reason"]  # nothing of the line was run
+    assert why == "no weights"
 
 
 def shaded(style, column):
