@@ -112,7 +112,10 @@ print(reason or "Real-ESRGAN is installed")
 # %% [markdown]
 # ## 4 Ours
 #
-# Three ways to use the same model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
+# Four ways to use the same model, all fixed beforehand. **One step**: at the first step the network sees pure noise
+# beside the flawed photo, so all it can answer is the mean of the sharp latents that fit the photo. That is a
+# *regression* network, trained on exactly our pairs: the control that tells what diffusion and composition add.
+# The **blind** expert alone, in all steps: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
 # And **automatic**: `unires.search.automatic` walks through the grid of weights by NIQE in the middle of the photo and
 # restores the whole with what it has found. The search sees no sharp photo, and its seconds count.
@@ -128,7 +131,8 @@ def automatic(y):
 
 
 AUTOMATIC = "automatic by NIQE"
-ours = {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
+ours = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
+ours |= {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
 ours[AUTOMATIC] = automatic
 methods = {"LQ": baselines.identity, **baselines.CLASSICAL, **peers, **ours}
 print(inspect.getsource(search.automatic).split('"""')[-1])
