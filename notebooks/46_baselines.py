@@ -112,10 +112,11 @@ print(reason or "Real-ESRGAN is installed")
 # %% [markdown]
 # ## 4 Ours
 #
-# Four ways to use the same model, all fixed beforehand. **One step**: at the first step the network sees pure noise
-# beside the flawed photo, so all it can answer is the mean of the sharp latents that fit the photo. That is a
-# *regression* network, trained on exactly our pairs: the control that tells what diffusion and composition add.
-# The **blind** expert alone, in all steps: no choice to make. **Fixed
+# First a control: **one step**. At the first step the network sees pure noise beside the flawed photo, so all it can
+# answer is the mean of the sharp latents that fit the photo. That is a *regression* network, trained on exactly our
+# pairs; it tells what diffusion and composition add, and it counts among the others below.
+#
+# Then three ways to use the model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
 # And **automatic**: `unires.search.automatic` walks through the grid of weights by NIQE in the middle of the photo and
 # restores the whole with what it has found. The search sees no sharp photo, and its seconds count.
@@ -131,10 +132,10 @@ def automatic(y):
 
 
 AUTOMATIC = "automatic by NIQE"
-ours = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
-ours |= {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
+control = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
+ours = {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
 ours[AUTOMATIC] = automatic
-methods = {"LQ": baselines.identity, **baselines.CLASSICAL, **peers, **ours}
+methods = {"LQ": baselines.identity, **baselines.CLASSICAL, **peers, **control, **ours}
 print(inspect.getsource(search.automatic).split('"""')[-1])
 
 # %% [markdown]
@@ -180,7 +181,7 @@ table.round({"psnr": 2, "lpips": 3, "niqe": 2, "seconds": 2})
 # Now the same table as a picture: left is faster, low is closer to the sharp photo.
 
 # %%
-groups = dict.fromkeys(methods, "classical") | dict.fromkeys(peers, "network") | dict.fromkeys(ours, "ours")
+groups = dict.fromkeys(methods, "classical") | dict.fromkeys(peers | control, "network") | dict.fromkeys(ours, "ours")
 shown = table.drop("LQ").reset_index()
 shown["kind"] = shown["method"].map(groups)
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
