@@ -169,7 +169,7 @@ DEMO = Config(
         sampler_share=0.7,
         task_weights=(0.75, 0.75, 1.5, 2.5),  # about one over each task's error at the start
     ),
-    sample=SampleConfig(steps=4, spacing="trailing", tile=320, overlap=64),
+    sample=SampleConfig(steps=3, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60, complex11=132),
     checkpoint="demo",
 )
