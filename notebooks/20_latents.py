@@ -226,7 +226,8 @@ for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), higher is b
     sns.scatterplot(trials, x="seconds_per_photo", y=metric, hue="factor", palette="deep", s=60, ax=axis, legend=False)
     for trial in trials.itertuples():
         place = (trial.seconds_per_photo, getattr(trial, metric))
-        axis.annotate(trial.candidate, place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        below = trial.patch > 1  # so that the labels of twins stand apart
+        axis.annotate(trial.candidate, place, xytext=(5, -11 if below else 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="seconds a restored photo, 256 px", ylabel=label)
     axis.margins(x=0.2, y=0.12)
 axes[1].set_yscale("log")  # the best lie close together
