@@ -150,7 +150,9 @@ points = here[["ours psnr", "ours lpips"]].apply(pd.to_numeric, errors="coerce")
 figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for i, (name, (x, y)) in enumerate(points.iterrows()):
     axis.scatter(x, y, s=70, color="C1" if name in ("UniRes", "BR=1") else "0.5")
-    axis.annotate(name, (x, y), (7, 9 * (i % 3) - 10), textcoords="offset points", fontsize=8)
+    side = "right" if x > points["ours psnr"].median() else "left"  # labels point inwards
+    place = (-7 if side == "right" else 7, 9 * (i % 3) - 10)
+    axis.annotate(name, (x, y), place, textcoords="offset points", fontsize=8, ha=side)
 if "LQ" in points.index:
     axis.axvline(points.loc["LQ", "ours psnr"], color="0.8")
     axis.axhline(points.loc["LQ", "ours lpips"], color="0.8")
