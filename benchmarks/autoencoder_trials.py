@@ -26,16 +26,15 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
 from unires.train import train_vae
 
-CANDIDATES = {  # name: (widths, latent channels, patch)
+CANDIDATES = {  # name: (widths, latent channels, patch that the first layer sees as one position)
     "f4 c12": ((16, 32, 64), 12, 1),
     "f4 c16": ((16, 32, 64), 16, 1),
     "f4 c8": ((16, 32, 64), 8, 1),
     "f4 c4": ((16, 32, 64), 4, 1),
     "f8 c32": ((16, 32, 64, 96), 32, 1),
     "f8 c64": ((16, 32, 64, 96), 64, 1),
-    "f8 c64 p2": ((32, 64, 96), 64, 2),
+    "f4 c12 p4": ((64,), 12, 4),
     "f8 c64 p4": ((64, 96), 64, 4),
-    "f8 c48 p4": ((64, 96), 48, 4),
 }
 
 
@@ -91,6 +90,7 @@ def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
         "candidate": name,
         "factor": config.vae.factor,
         "channels": config.vae.latent_channels,
+        "patch": config.vae.patch,
         "steps": steps,
         "seed": 0,
         "device": jax.devices()[0].device_kind,

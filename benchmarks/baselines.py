@@ -28,6 +28,23 @@ REAL_ESRGAN = "Real-ESRGAN x4plus"
 MEASURED = ("psnr", "lpips", "niqe")
 
 
+def identity(y: Photo) -> Photo:
+    """The photo as it is: what every restoration must beat.
+
+    Test: test_baselines.py::test_identity_and_bicubic
+    """
+    return np.array(y, np.float32)
+
+
+def bicubic(y: Photo, scale: int = 4) -> Photo:
+    """The photo `scale` times as large by cubic convolution: what every program for enlarging photos has.
+
+    Paper: Keys 1981, with a = -0.5.
+    Test: test_baselines.py::test_identity_and_bicubic
+    """
+    return resize(np.asarray(y, np.float32), scale * y.shape[0], scale * y.shape[1], "bicubic")
+
+
 def noise_level(photo: Photo) -> float:
     """Standard deviation of the noise: median of the diagonal Haar details over that of a standard normal.
 

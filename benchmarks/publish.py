@@ -3,7 +3,8 @@
     python -m benchmarks.publish RUN                 the whole run
     python -m benchmarks.publish RUN --only NAME     one notebook of it, in results/<profile>/NAME/
 
-A notebook that runs on request has a folder of its own there; publishing the whole run keeps such folders.
+A notebook that runs on request has a folder of its own there; publishing the whole run keeps such folders. The report
+of notebook 90 is written anew for the new place, with all that lies there.
 """
 
 import argparse
@@ -30,8 +31,11 @@ def publish(run_dir: Path, results: Path = RESULTS, only: str | None = None) -> 
     With `only`, the rows, tables, figures and page of that notebook alone go to results/<profile>/<only>/.
     Raises: PublishError naming what is unfit.
     Test:   test_runner.py::test_a_notebook_on_request_has_its_own_folder,
-            test_runner.py::test_publishing_replaces_the_folder_and_refuses_what_is_unfit
+            test_runner.py::test_publishing_replaces_the_folder_and_refuses_what_is_unfit,
+            test_report_page.py::test_publishing_carries_both_pages
     """
+    from benchmarks import report_page  # which imports from here, too
+
     run = record.read_run(run_dir)
     if not run.get("finished"):
         raise PublishError(f"{run_dir} is not finished: {run.get('notebooks')}")
@@ -63,6 +67,8 @@ def publish(run_dir: Path, results: Path = RESULTS, only: str | None = None) -> 
     else:
         for kept in apart(place):
             shutil.copytree(kept, new / kept.name)
+        if (run_dir / report_page.PAGES[0]).exists():
+            report_page.write(new)
     for path in new.glob("notebooks/*.ipynb"):  # they name the folder that they wrote to
         text = path.read_text(encoding="utf-8")
         text = text.replace(named(run_dir, results.parent), f"results/{place.relative_to(results).as_posix()}")
@@ -71,6 +77,8 @@ def publish(run_dir: Path, results: Path = RESULTS, only: str | None = None) -> 
         os.replace(place, old)
     os.replace(new, place)
     shutil.rmtree(old, ignore_errors=True)
+    if only and (place.parent / report_page.PAGES[0]).exists():
+        report_page.write(place.parent)
     return place
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.run --profile PROFILE [--only NAME ...] [--out DIR] [-p name=value ...] [--publish]
 
 A run is a folder: rows.jsonl (every number), run.json (where they come from), tables/ and figures/,
-notebooks/ (executed), html/index.html (to read). All that can be wrong with the command is found
+notebooks/ (executed), html/index.html and report.html (to read). All that can be wrong with the command is found
 before the first notebook starts: papermill itself only warns about a misspelt parameter.
 Notebooks on request take longer than a reader waits: only `--only` or the smoke profile runs them.
 
@@ -132,6 +132,10 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
         pages.index(run_dir)
     states = record.read_run(run_dir)["notebooks"].values()
     record.write_run(run_dir, finished=all(state["status"] == "ok" for state in states))
+    if (run_dir / "report.html").exists():  # notebook 90 wrote it before it was finished itself
+        from benchmarks import report_page  # loads much, and JAX with it: not before the notebooks are done
+
+        report_page.write(run_dir)
 
 
 def _one(path: Path, given: dict[str, Any], run_dir: Path, root: Path) -> None:

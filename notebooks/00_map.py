@@ -121,6 +121,12 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 1 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
 # | `65_cheaper_search` | How little of the grid is enough? | <1, 2 |
+# | `72_table2` | Who restores best where several flaws meet, in the paper and here? | <1, <1 |
+# | `73_table3` | And where a small photo is to become large? | <1, <1 |
+# | `74_table4` | What is lost when one part is taken away? | <1, 1 |
+# | `75_table5` | What does each way to choose weights cost? | <1, <1 |
+# | `76_table6` | Is each expert good at its own task? | <1, <1 |
+# | `77_table7` | Which flaws are in the test sets, and how many of each? | <1, <1 |
 # | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
 # | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 1 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
@@ -166,6 +172,10 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | DN's flaw: few photons and a noisy read-out, on the raw sensor | `unires/degrade/noise.py::poisson_gaussian`, `unires/degrade/raw.py::unprocess`, `unires/degrade/sensor.py::raw_noise` | `10_photos_and_flaws` | `test_raw.py::test_raw_noise_variance`, `test_raw.py::test_process_undoes_unprocess` |
 # | Complex degradations: several flaws in one photo | `unires/degrade/__init__.py::degrade`, `unires/degrade/mixture.py::one_camera` | `10_photos_and_flaws` | `test_degrade.py::test_mixture_order`, `test_degrade.py::test_same_seed_same_bytes` |
 # | DiversePhotos x1 and x4: 160 photos of three data sets (Table 7) | `benchmarks/diversephotos.py::build`, `benchmarks/diversephotos_report.py::read_manifest` | `12_diversephotos` | `test_diversephotos.py::test_157_of_160`, `test_diversephotos.py::test_the_manifest_has_the_counts_of_table_7` |
+# | Tables 2-6 as printed, beside ours: a difference only on the same photos, the best three shaded | `benchmarks/tables.py::paper_table`, `benchmarks/tables.py::beside`, `benchmarks/tables.py::shade_top` | `72_table2`, `73_table3`, `74_table4`, `75_table5`, `76_table6` | `test_tables.py::test_a_printed_table_becomes_tidy`, `test_tables.py::test_beside_by_hand`, `test_tables.py::test_the_best_three_are_shaded` |
+# | Tables 2-6: the paper's test sets, read where they are on this disk | `benchmarks/table_sets.py::paper_set` | `72_table2`, `73_table3`, `76_table6` | `test_table_runs.py::test_a_set_of_the_paper_is_read` |
+# | Table 4: experts struck out of the grid, looked up in the grid that was run | `benchmarks/table_runs.py::grid_rows` | `74_table4` | `test_table_runs.py::test_strike_outs_are_looked_up` |
+# | Table 7: where the photos come from, flaw by flaw | `benchmarks/diversephotos_report.py::read_manifest` | `77_table7` | `test_diversephotos.py::test_the_manifest_has_the_counts_of_table_7` |
 # | Tables 2-6: PSNR on RGB | `unires/metrics.py::psnr` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_has_its_closed_form` |
 # | Tables 2-6: SSIM (Eq. 13 of Wang et al.) | `unires/metrics.py::ssim` | `10_photos_and_flaws` | `test_metrics.py::test_psnr_and_ssim_agree_with_scikit_image` |
 # | Tables 2-6: LPIPS (Eq. 1 of Zhang et al.) | `unires/metrics.py::lpips` | `10_photos_and_flaws` | `test_metrics.py::test_lpips_agrees_with_torch` |

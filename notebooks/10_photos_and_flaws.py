@@ -37,7 +37,7 @@ import seaborn as sns
 
 from benchmarks import complex11
 from benchmarks.evaluate import Evaluation, frame, mean_table
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import motion_samples, save_figure, show_photos
 from unires.data import PhotoError, Photos, evaluation_crops, held_out_paths
 from unires.degrade import SETTINGS, Recipe, degrade, replay
 from unires.metrics import METRICS, measure
@@ -226,13 +226,12 @@ assert total.min() < 0.8 and total.max() > 1.2 and np.allclose(flat, 0.5, atol=1
 # %%
 levels = (1.0, 0.75, 0.5, 0.25, 0.0)
 sharp = [*photos.values()]
-grid = [sharp[:5], sharp[5:] + sharp[:2]]
-rows = []
-for i, line in enumerate(grid):
-    rows += [[degrade("MD", x, np.random.default_rng([2, i, j]), levels[j])[0] for j, x in enumerate(line)], line]
-figure = show_photos(rows, [f"severity {level:g}" for level in levels], ["LQ", "HQ"] * 2, zoom=0.75)
-save_figure(figure, run_dir, "10_oid_motion.jpg")
-heavy, almost_none = (np.abs(rows[0][j] - rows[1][j]).mean() for j in (0, -1))
+pairs = []
+for i, line in enumerate((sharp[:5], sharp[5:] + sharp[:2])):
+    shaken = [degrade("MD", x, np.random.default_rng([2, i, j]), levels[j])[0] for j, x in enumerate(line)]
+    pairs.append(list(zip(shaken, line, strict=True)))
+save_figure(motion_samples(pairs, levels, zoom=0.75), run_dir, "10_oid_motion.jpg")
+heavy, almost_none = (np.abs(np.subtract(*pairs[0][j])).mean() for j in (0, -1))
 print(f"mean error: heavy {heavy:.3f}, almost none {almost_none:.3f}")
 assert almost_none < heavy / 2
 

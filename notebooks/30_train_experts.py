@@ -474,7 +474,7 @@ for axes, task in zip(grid, TASKS, strict=True):
     if full is not None:
         curve(axes, full, task.name, "shipped (demo)", color="C0")
     axes.axhline(1, color="0.5", lw=0.8, ls="--")
-    axes.set(xscale="log", ylim=(0, 1.6), title=f"{task.name}: {task.prompt}", xlabel="step")
+    axes.set(xscale="log", ylim=(0, 2), title=f"{task.name}: {task.prompt}", xlabel="step")
     axes.tick_params(which="minor", labelbottom=False)
 grid[0].set_ylabel("loss; 1: the LQ, over all tasks")
 grid[0].legend(fontsize=8)

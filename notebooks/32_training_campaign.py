@@ -60,7 +60,6 @@ config = PROFILES[profile]
 # 3. **Photos that nobody trains on and nobody is tested on.** One photo in sixteen of the training folder, chosen by
 #    its hash, is set aside for *validation*. Choices are made on these. The test photos of the tables stay unseen
 #    until the choices are made; whoever looks at them ten times and keeps the best has trained on them.
-#    (The checkpoint that ships today is older than this rule: its story counts all photos of the folder.)
 #
 # The base and the changes, as code:
 

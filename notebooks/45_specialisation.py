@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 from benchmarks import specialisation
 from benchmarks.evaluate import EXPERT_METHODS, Evaluation, frame
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import save_figure, show_photos, side_by_side
 from benchmarks.report import write_table
 from unires.compose import down_lq
 from unires.data import texture
@@ -201,21 +201,23 @@ bars.round(2)
 
 # %% [markdown]
 # Numbers are opinions; look. One crop for each flaw at the stronger severity, at its own pixels: the input, the
-# matching expert, the expert with the worst mean LPIPS on that set, and the sharp photo. Which crop is a rule: spread
+# matching expert, of the others the one with the worst mean LPIPS, and the sharp photo. Which crop is a rule: spread
 # evenly over the crops in order of texture, not chosen by result. Look for what a mean hides: a pattern of small
-# squares, a change of colour, skin and fur that became plastic, lines drawn where there were none.
+# squares, a change of colour, skin and fur that became plastic, lines drawn where there were none. LPIPS stands in each
+# corner. (The paper's Figures 4 to 7 set photos side by side like this.)
 
 # %%
 strong = max(e.matrix_severities)
-grid, labels = [], []
+shown, labels = {}, []
 for i, task in enumerate(names):
     name = specialisation.set_name(task, strong)
     item = sets[name][i * len(crops) // len(names)]
-    worst = lpips.loc[list(specialisation.TEXT_EXPERTS), name].idxmax()
+    worst = lpips.loc[list(specialisation.TEXT_EXPERTS), name].drop(f"{task}=1").idxmax()
     made = dict(specialisation.alone(engine.study(item.y, seed)))
-    grid.append([item.y, made[f"{task}=1"], made[worst], item.x])
+    shown[name, item.image] = {"LQ": item.y} | {m: made[m] for m in (f"{task}=1", worst)} | {"HQ": item.x}
     labels.append(f"{task}; worst: {worst}")
-figure = show_photos(grid, ["LQ", "matching expert", "worst expert", "HQ"], labels, zoom=max(1, 192 / e.crop))
+titles = ["LQ", "matching expert", "worst expert", "HQ"]
+figure = side_by_side(rows, shown, titles, labels, zoom=max(1, 192 / e.crop))
 save_figure(figure, run_dir, "45_examples.jpg")
 plt.show()
 

@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 from benchmarks import baselines, complex11
 from benchmarks.evaluate import CANDIDATES, Evaluation
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import save_figure, side_by_side
 from benchmarks.report import write_table
 from unires import search
 from unires.data import sha256
@@ -112,7 +112,11 @@ print(reason or "Real-ESRGAN is installed")
 # %% [markdown]
 # ## 4 Ours
 #
-# Three ways to use the same model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
+# First a control: **one step**. At the first step the network sees pure noise beside the flawed photo, so all it can
+# answer is the mean of the sharp latents that fit the photo. That is a *regression* network, trained on exactly our
+# pairs; it tells what diffusion and composition add, and it counts among the others below.
+#
+# Then three ways to use the model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
 # And **automatic**: `unires.search.automatic` walks through the grid of weights by NIQE in the middle of the photo and
 # restores the whole with what it has found. The search sees no sharp photo, and its seconds count.
@@ -128,9 +132,10 @@ def automatic(y):
 
 
 AUTOMATIC = "automatic by NIQE"
+control = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
 ours = {name: lambda y, w=CANDIDATES[name]: restorer(y, w, seed=seed) for name in ("BR=1", *mixtures)}
 ours[AUTOMATIC] = automatic
-methods = {"LQ": lambda y: y, **baselines.CLASSICAL, **peers, **ours}
+methods = {"LQ": baselines.identity, **baselines.CLASSICAL, **peers, **control, **ours}
 print(inspect.getsource(search.automatic).split('"""')[-1])
 
 # %% [markdown]
@@ -176,7 +181,7 @@ table.round({"psnr": 2, "lpips": 3, "niqe": 2, "seconds": 2})
 # Now the same table as a picture: left is faster, low is closer to the sharp photo.
 
 # %%
-groups = dict.fromkeys(methods, "classical") | dict.fromkeys(peers, "network") | dict.fromkeys(ours, "ours")
+groups = dict.fromkeys(methods, "classical") | dict.fromkeys(peers | control, "network") | dict.fromkeys(ours, "ours")
 shown = table.drop("LQ").reset_index()
 shown["kind"] = shown["method"].map(groups)
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
@@ -206,15 +211,16 @@ bars.round(2)
 
 # %% [markdown]
 # And look. The first three photos of 256 pixels: the flawed photo, the classical method with the best mean LPIPS,
-# Real-ESRGAN where it ran, our best by the same measure, and the sharp photo.
+# Real-ESRGAN where it ran, our best by the same measure, and the sharp photo. (The paper's Figures 4 to 7 compare methods
+# in this way.) LPIPS stands in each corner.
 
 # %%
 means = table["lpips"]
 classical = means[[name for name in baselines.CLASSICAL if name in means.index]].idxmin()
 columns = ["LQ", classical, *(name for name in peers if name in means.index), means[list(ours)].idxmin()]
 some = [pair for pair in pairs if pair.size == min(p.size for p in pairs)][:3]
-grid = [[*(restored[pair.id, method] for method in columns), pair.x] for pair in some]
-figure = show_photos(grid, [*columns, "HQ"], [f"{pair.mixture} {pair.severity}" for pair in some], zoom=0.8)
+shown = {(complex11.NAME, p.id): {m: restored[p.id, m] for m in columns} | {"HQ": p.x} for p in some}
+figure = side_by_side(rows, shown, names=[f"{pair.mixture} {pair.severity}" for pair in some], zoom=0.8)
 save_figure(figure, run_dir, "46_photos.jpg")
 plt.show()
 

@@ -41,7 +41,7 @@ import numpy as np
 import seaborn as sns
 
 from benchmarks.evaluate import EXPERT_METHODS, MIXTURES, PAIRS, Evaluation, mean_table
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import composition_curves, expert_composition, save_figure
 from unires.compose import active, compose
 from unires.metrics import measure
 from unires.record import read_rows, write_rows
@@ -201,18 +201,13 @@ for name, w in trials.items():
 
 # %%
 steps = np.linspace(1, 0, 6).round(1)
-walk = [evaluation.restore(item, {"SR": float(w), "DN": float(1 - w)}).photo for w in steps]
-
-
-def middle(photo):
-    """The middle sixteenth of a photo, four times as large."""
-    h, w = (side // 8 for side in photo.shape[:2])
-    return np.kron(photo[3 * h : 5 * h, 3 * w : 5 * w], np.ones((4, 4, 1), np.float32))
-
-
-titles = [f"SR={w:.1f} DN={1 - w:.1f}" for w in steps]
-figure = show_photos([walk, [middle(photo) for photo in walk]], titles, ["photo", "middle x4"], zoom=zoom)
-save_figure(figure, run_dir, "50_figure9.jpg")
+mixes = {f"SR={w:.1f} DN={1 - w:.1f}": {"SR": float(w), "DN": float(1 - w)} for w in steps}
+walk = {method: evaluation.restore(item, weights).photo for method, weights in mixes.items()}
+values = evaluation.measure(item, "LQ", item.y)
+for method, weights in mixes.items():
+    values += evaluation.measure(item, method, walk[method], weights=weights)
+place = (item.set, item.image)
+save_figure(expert_composition(values, {place: walk}, zoom), run_dir, "50_figure9.jpg")
 plt.show()
 
 # %% [markdown]
@@ -221,15 +216,7 @@ plt.show()
 # weights photo by photo.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-labels = {"psnr": "PSNR (dB), up is better", "lpips": "LPIPS, down is better"}
-for axis, (metric, label) in zip(axes, labels.items(), strict=True):
-    values = [measure(metric, photo, item.x) for photo in walk]
-    axis.axhline(measure(metric, item.y, item.x), color="grey", linestyle="--", label="LQ")
-    axis.plot(steps, values, marker="o", label="SR = w, DN = 1 - w")
-    axis.set(xlabel="weight w of SR (DN has the rest)", ylabel=label)
-axes[0].legend()
-save_figure(figure, run_dir, "50_walk.png")
+save_figure(composition_curves(values, place), run_dir, "50_walk.png")
 plt.show()
 
 # %% [markdown]

@@ -44,7 +44,7 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks.evaluate import Evaluation, mean_table
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import down_lq_dial, save_figure, show_photos
 from unires.compose import down_lq
 from unires.engine import Engine, unet_calls
 from unires.metrics import measure
@@ -138,12 +138,9 @@ for name, known in (("DownLQ1=1", "SR"), ("DownLQ4=1", "DownLQ")):
 h, w = (side // 4 for side in item.y.shape[:2])
 middle = np.s_[h : 3 * h, w : 3 * w]
 zoom = 150 / (2 * w)  # the middle of a photo, 150 screen pixels wide
-above = [shown[factor][middle] for factor in FACTORS]
-below = [first[f"DownLQ{factor}=1"][middle] for factor in FACTORS]
-titles = [*(f"factor {factor}" for factor in FACTORS), "HQ"]
-sharp = item.x[middle]
-figure = show_photos([[*above, sharp], [*below, sharp]], titles, ["shown", "restored"], zoom=zoom)
-save_figure(figure, run_dir, "55_figure3.jpg")
+above = {factor: shown[factor][middle] for factor in FACTORS}
+below = {factor: first[f"DownLQ{factor}=1"][middle] for factor in FACTORS}
+save_figure(down_lq_dial(above, below, item.x[middle], zoom), run_dir, "55_figure3.jpg")
 plt.show()
 
 # %% [markdown]

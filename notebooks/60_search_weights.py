@@ -41,8 +41,8 @@ import pandas as pd
 import seaborn as sns
 from scipy.stats import spearmanr
 
-from benchmarks.evaluate import CANDIDATES, Evaluation, mean_table
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS, Evaluation, mean_table
+from benchmarks.figures import one_photo_every_expert, save_figure, side_by_side
 from benchmarks.readme import ORACLE, SEARCH
 from unires.metrics import METRICS, measure
 from unires.record import write_rows
@@ -303,15 +303,17 @@ plt.show()
 # %%
 complex_ = [i for i, one in enumerate(found) if one["pair"].set == "complex"]
 order = sorted(complex_, key=lambda i: -(chosen - best)[i])
-photos, labels = [], []
+photos, labels, values = {}, [], list(rows)
 for i in (order[0], order[-1]):
     pair, picked = found[i]["pair"], found[i]["picked"]
-    both = [evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in kinds]
-    photos.append([pair.y, *both, pair.x])
+    both = {method: evaluation.restore(pair, CANDIDATES[names[picked[method]]]).photo for method in kinds}
+    photos[pair.set, pair.image] = {"LQ": pair.y, **both, "HQ": pair.x}
+    values += evaluation.measure(pair, "LQ", pair.y)
     labels.append(pair.recipe.tasks)
     print(f"{pair.image}: NIQE chose {names[picked[SEARCH]]}, the oracle {names[picked[ORACLE]]}")
 zoom = 150 / config.evaluation.crop
-figure = show_photos(photos, ["LQ", "NIQE's choice", "oracle's choice", "HQ"], labels, zoom=zoom)
+titles = ["LQ", "NIQE's choice", "oracle's choice", "HQ"]
+figure = side_by_side(values, photos, titles, labels, ("lpips", "niqe"), zoom)
 save_figure(figure, run_dir, "60_choices.jpg")
 plt.show()
 
@@ -319,6 +321,19 @@ plt.show()
 # The oracle's column is the best that this list can offer. Where it, too, falls short of HQ, no score will help:
 # then the list must grow, or the model must get better.
 #
+# And once more the photo of section 4, as in the paper's Figure 10: the same flawed photo by every expert alone, and
+# by the weights that the search has found for it. Do the experts differ to your eye? Is the found one better than
+# each of them, or only better by NIQE?
+
+# %%
+line = {"LQ": item.y} | {m: evaluation.restore(item, weights).photo for m, weights in EXPERT_METHODS.items()}
+line |= {SEARCH: choice.photo, "HQ": item.x}
+values = [one for method, photo in line.items() if method != "HQ" for one in evaluation.measure(item, method, photo)]
+figure = one_photo_every_expert(values, {(item.set, item.image): line}, zoom=1.6 * zoom)
+save_figure(figure, run_dir, "60_every_expert.jpg")
+plt.show()
+
+# %% [markdown]
 # ## What to try
 #
 # 1. Allow two negative weights (`grid(negatives=2)`). Count the vectors by hand first.

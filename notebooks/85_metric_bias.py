@@ -48,7 +48,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from benchmarks.evaluate import Evaluation
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import judges_choices, save_figure
 from unires.engine import Engine, unet_calls
 from unires.metrics import METRICS
 from unires.record import row, write_rows
@@ -278,11 +278,10 @@ picked = {judge: choices[item.image, judge]["choice"] for judge in ("NIQE", guar
 wanted = sorted(set(picked.values()))
 latents = dict(study.latents([vectors[names.index(choice)] for choice in wanted]))
 made = {choice: study.photo(latents[i]) for i, choice in enumerate(wanted)}
-shown = [item.y, *(made[choice] for choice in picked.values()), item.x]
-titles = ["LQ", *(f"{judge.replace('LPIPS', 'oracle')}:\n{choice}" for judge, choice in picked.items()), "HQ"]
-h, w = (side // 4 for side in item.y.shape[:2])
-middle = np.s_[h : 3 * h, w : 3 * w]
-figure = show_photos([shown, [p[middle].repeat(2, 0).repeat(2, 1) for p in shown]], titles, ["photo", "middle x2"], 50 / w)
+shown = {f"{len(vectors)} sums by {judge}": made[choice] for judge, choice in picked.items()}
+place, titles = (name, item.image), ["LQ", *(f"{judge.replace('LPIPS', 'oracle')}:\n{choice}" for judge, choice in picked.items()), "HQ"]
+with_lq = [*rows, *evaluation.measure(item, "LQ", item.y)]
+figure = judges_choices(with_lq, {place: {"LQ": item.y, **shown, "HQ": item.x}}, titles, 200 / item.y.shape[1])
 save_figure(figure, run_dir, "85_figure12.jpg")
 plt.show()
 

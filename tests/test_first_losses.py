@@ -1,0 +1,46 @@
+"""The check that training begins as it did: it stops in time, and it names the step that differs."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks.first_losses import apart, losses, run_until
+
+TRAINING = """
+import json, sys, time
+for step in range(int(sys.argv[2])):
+    with open(sys.argv[1], "a") as file:
+        file.write(json.dumps({"step": step, "loss": 1 / (step + 1)}) + chr(10))
+    time.sleep(0.05)
+"""
+
+
+def test_the_worst_step_is_named():
+    difference, step = apart([1.0, 2.0, 4.0, 8.0], [1.0, 2.002, 4.1])
+    assert step == 2 and difference == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("again", [[], [1.0, 2.0, 3.0]])
+def test_nothing_to_compare_is_refused(again):
+    with pytest.raises(ValueError, match=f"{len(again)} losses"):
+        apart([1.0, 2.0], again)
+
+
+def test_a_run_is_stopped_at_its_step(tmp_path):
+    log = tmp_path / "loss.jsonl"
+    run_until([sys.executable, "-c", TRAINING, str(log), "100000"], log, 3)
+    found = losses(log)
+    assert 3 <= len(found) < 1000 and found[:3] == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+def test_a_run_that_ends_early_is_an_error(tmp_path):
+    log = tmp_path / "loss.jsonl"
+    with pytest.raises(RuntimeError, match="after 2 steps"):
+        run_until([sys.executable, "-c", TRAINING, str(log), "2"], log, 3)
+
+
+def test_a_half_written_line_is_left_out(tmp_path):
+    log = tmp_path / "loss.jsonl"
+    log.write_text(json.dumps({"loss": 0.5}) + "\n" + '{"loss": 0.')
+    assert losses(log) == [0.5]

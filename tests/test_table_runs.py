@@ -1,0 +1,193 @@
+"""Rows behind the tables: what is taken over, what is looked up, and what says why it is missing."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import grids, strategies, table_runs, tables
+from benchmarks.evaluate import CANDIDATES, Restored
+from benchmarks.sets import SetError
+from benchmarks.table_sets import Case, paper_set
+from unires.engine import unet_calls
+from unires.metrics import METRICS, measure
+from unires.record import read_rows, row, write_rows
+from unires.search import grid
+from unires.tasks import NAMES, weights_vector
+
+
+@pytest.fixture
+def evaluation(tmp_path, monkeypatch):
+    """A smoke run whose model mixes the photo with grey, by the weights."""
+    held = table_runs.start(tmp_path, "smoke", 0)
+
+    def restore(item, weights):
+        share = float(weights_vector(weights) @ np.linspace(0.1, 0.6, len(NAMES)))
+        return Restored(np.clip(item.y + 0.3 * share * (0.5 - item.y), 0, 1).astype(np.float32), len(weights), 1.0)
+
+    monkeypatch.setattr(held, "restore", restore)
+    return held
+
+
+def real60(root, count=3):
+    (root / "RealPhoto60" / "LQ").mkdir(parents=True)
+    photos = np.random.default_rng(0).integers(0, 256, (count, 40, 40, 3), np.uint8)
+    for i, photo in enumerate(photos):
+        Image.fromarray(photo).save(root / "RealPhoto60" / "LQ" / f"{i}.png")
+    return photos
+
+
+def test_a_set_of_the_paper_is_read(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    photos = real60(tmp_path)
+    title, cases = paper_set("Real60", 2, tmp_path)
+    cases = list(cases)
+    assert title == "Real60[:2]" and [case.image for case in cases] == ["0", "1"]
+    assert all(case.x is None for case in cases)
+    assert np.array_equal(np.round(cases[1].y * 255), photos[1])
+    monkeypatch.setenv("UNIRES_SETS", str(tmp_path))
+    assert paper_set("Real60", 9)[0] == "Real60[:3]"  # all of three, but the set has sixty
+    place = tmp_path / "StableSR_testsets" / "RealSRVal_crop128"
+    for side, name, size in (("test_LR", "a_LR4", 12), ("test_HR", "a_HR", 48)):
+        (place / side).mkdir(parents=True)
+        Image.new("RGB", (size, size), (90, 120, 30)).save(place / side / f"{name}.png")
+    (case,) = paper_set("RealSR-x4", 5)[1]
+    assert case.y.shape == case.x.shape == (48, 48, 3) and np.abs(case.y - case.x).max() < 1 / 255
+    for name in ("SIDD-1280", "DiversePhotos-x1"):
+        with pytest.raises(SetError, match="UNIRES_SETS"):
+            paper_set(name, 2)
+
+
+def test_diversephotos_comes_from_its_builder(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    columns = {"image": [Image.new("RGB", (16, 16), (9, 8, 7))], "image_id": ["00019"]}
+    datasets.Dataset.from_dict(columns, features=datasets.Features(
+        {"image": datasets.Image(), "image_id": datasets.Value("string")}
+    )).save_to_disk(str(tmp_path / "DiversePhotos-x4"))  # fmt: skip
+    title, cases = paper_set("DiversePhotos-x4", 160, tmp_path)
+    (case,) = cases
+    assert title == "DiversePhotos-x4[:1]" and case.image == "00019" and case.y.shape == (64, 64, 3)
+    assert np.array_equal(np.round(255 * case.y[0, 0]), [9, 8, 7])
+
+
+def test_a_profile_of_the_papers_sets(tmp_path):
+    held = table_runs.start(tmp_path, "paper", 0)
+    assert held.sets == {} and held.config.name == "paper"
+    rows = table_runs.table_rows(held, "t", tables.lines(6), ("psnr", "musiq"))
+    reasons = {r["reason"] for r in rows}
+    assert "this profile has no test set SR" in reasons and {r["status"] for r in rows} == {"not run"}
+    write_rows(tmp_path, "t", table_runs.written_by(6, rows))
+
+
+def test_a_missing_set_says_why(evaluation):
+    lines = [line for line in tables.lines(2) if line.printed in ("UniRes", "StableSR") and line.photos == "Real60"]
+    rows = table_runs.table_rows(evaluation, "t", lines, ("lpips", "musiq"))
+    assert {(r["set"], r["method"]) for r in rows} == {("Real60", tables.SEARCH)}  # StableSR isn't ours to run
+    why = {r["metric"]: r["reason"] for r in rows}
+    assert why["lpips"] == "nobody has the sharp photos" and "no RealPhoto60" in why["musiq"]
+
+
+def test_photos_of_the_paper_are_measured(evaluation, tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    photos = real60(tmp_path)
+    monkeypatch.setenv("UNIRES_SETS", str(tmp_path))
+    monkeypatch.setitem(tables.EVERY, "musiq", replace(METRICS["psnr"], name="musiq", reference=False,
+                                                       function=lambda photo: 100 * photo.mean()))  # fmt: skip
+    lines = [line for line in tables.lines(2) if line.photos == "Real60" and line.method == "LQ"]
+    rows = table_runs.table_rows(evaluation, "t", lines, ("musiq",))
+    assert [r["set"] for r in rows] == ["Real60[:2]"] * 2
+    assert [r["value"] for r in rows] == pytest.approx([100 * p.mean() / 255 for p in photos[:2]], rel=1e-5)
+    table = tables.beside(tables.ours(rows), tables.paper_table(2), lines, ("musiq",))
+    assert table.loc["LQ", "our photos"] == "Real60[:2]" and table.loc["LQ", "n"] == 2
+
+
+def test_rows_of_other_notebooks_are_used(evaluation):
+    item = evaluation.sets["complex"][0]
+    given = row("complex", item.image, "BR=1", "psnr", 12.5, variant=METRICS["psnr"].variant, weights={"BR": 1.0})
+    write_rows(evaluation.run_dir, "40_one_expert", [given])
+    rows = table_runs.measured(evaluation, "t", "complex", [item], ["BR=1", "LQ"], ("psnr",))
+    assert [r["value"] for r in rows] == [12.5, pytest.approx(measure("psnr", item.y, item.x))]
+    write_rows(evaluation.run_dir, "t", [r for r in rows if r["method"] == "LQ"])  # what it wrote itself is made anew
+    again = table_runs.measured(evaluation, "t", "complex", [replace(item, y=item.x)], ["LQ"], ("psnr",))
+    assert again[0]["value"] == 100
+
+
+def test_what_cannot_run_says_why(evaluation, monkeypatch):
+    methods = table_runs.Methods(evaluation)
+    assert methods.missing("SR-only model, SR=1") == "no checkpoint smoke_sr_only ships"
+    assert methods.missing("BR=1") is methods.missing("LQ") is None
+    monkeypatch.setattr(evaluation, "config", replace(evaluation.config, checkpoint="nobody"))
+    assert methods.missing("BR=1") == "no checkpoint nobody ships" and methods.missing("LQ") is None
+    assert "folders" in table_runs.absent(("psnr", "fid"))["fid"]
+    monkeypatch.setenv("UNIRES_WEIGHTS", str(evaluation.run_dir))
+    item = evaluation.sets["complex"][0]
+    (lost,) = table_runs.measured(evaluation, "t", "complex", [item], ["LQ"], ("musiq-official",))
+    assert lost["status"] == "not run" and "koniq_ckpt.npz" in lost["reason"]
+    assert str(evaluation.run_dir) not in lost["reason"]
+
+
+def test_the_search_is_that_of_notebook_60(evaluation):
+    y = np.kron(np.random.default_rng(5).random((24, 24, 3)), np.ones((5, 5, 1))).astype(np.float32)
+    photo, cost = table_runs.Methods(evaluation).search(case := Case("s", "i", y, None))
+    made = {name: evaluation.restore(case, weights).photo for name, weights in CANDIDATES.items()}
+    best = min(made, key=lambda name: measure("niqe", made[name]))
+    assert np.array_equal(photo, made[best]) and cost["weights"] == pytest.approx(CANDIDATES[best])
+    assert cost["unet_calls"] == sum(map(len, CANDIDATES.values())) and cost["seconds"] == len(CANDIDATES)
+
+
+def test_a_row_is_written_once(evaluation):
+    written = []
+    for number in (2, 3, 4, 5, 6):
+        methods = {(line.ours, line.method) for line in tables.lines(number)}
+        rows = [row(photos, "a", method, metric, 1.0) for photos, method in methods for metric in ("psnr", "musiq")]
+        written += [(r["set"], r["method"], r["metric"]) for r in table_runs.written_by(number, rows)]
+    assert len(written) == len(set(written))
+    assert ("complex", "BR=1", "psnr") not in written and ("complex", "BR=1", "musiq") in written
+    assert ("complex", "unsharp mask", "psnr") in written and ("complex", "DownLQ2=1", "psnr") in written
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """Two photos whose NIQE over the grid is drawn; rows of one strategy."""
+    omega, rng = grid(), np.random.default_rng(3)
+    test = rng.random((2, len(omega), 2)).astype(np.float32)
+    stories = [{"image": name, "seconds": seconds} for name, seconds in (("a", 10.0), ("b", 20.0))]
+    found = {"tables": {"test": list(test), "learn": list(test)}, "stories": {"test": stories, "learn": stories}}
+    names, held = ("niqe", "lpips"), dict(grids.MEASURED)
+    grids.MEASURED.update({"test": names, "learn": names})
+    grids.write(tmp_path, found, {"test": omega, "learn": omega}, np.ones((2, 4)), {"steps": 3})
+    grids.MEASURED.update(held)
+    told = [row("grids", name, strategies.GRID, "niqe", 1.0, variant=METRICS["niqe"].variant, how="replayed",
+                unet_calls=5) for name in "ab"]  # fmt: skip
+    (tmp_path / "strategies.jsonl").write_bytes(write_rows(tmp_path / "run", "strategies", told).read_bytes())
+    return tmp_path, omega, test
+
+
+def test_strike_outs_are_looked_up(searched, tmp_path):
+    out, omega, test = searched
+    rows = table_runs.grid_rows(tables.lines(4), ("niqe", "lpips", "musiq"), out)
+    whole = {r["image"]: r["seconds"] for r in rows if r["method"] == strategies.GRID and r["status"] == "ok"}
+    assert whole == {"a": 10.0, "b": 20.0}  # of the grid that was really run
+    left = [k for k, w in enumerate(omega) if w[NAMES.index("BR")] == w[NAMES.index("DownLQ")] == 0]
+    for image, at in (("a", 0), ("b", 1)):
+        best = min(left, key=lambda k: test[at, k, 0])
+        (niqe,) = (r for r in rows if (r["image"], r["method"], r["metric"]) == (image, "without BR, DownLQ", "niqe"))
+        assert niqe["value"] == pytest.approx(test[at, best, 0]) and niqe["unet_calls"] == unet_calls(omega[left], 3)
+        assert niqe["weights"].keys() == {n for n, w in zip(NAMES, omega[best], strict=True) if w != 0}
+    assert {r["method"] for r in table_runs.looked_up(rows) if r["status"] == "ok"} == {
+        tables.without(names) for names in tables.STRUCK
+    }
+    assert {r["reason"] for r in rows if r["metric"] == "musiq"} == {table_runs.NOT_KEPT}
+    nothing = table_runs.grid_rows(tables.lines(4), ("niqe",), tmp_path / "elsewhere")
+    assert {r["reason"] for r in nothing} == {table_runs.NO_GRIDS} and len(nothing) == 12
+
+
+def test_the_committed_smoke_rows_hold_no_row_twice():
+    rows = read_rows(table_runs.grids.ROOT / "benchmarks" / "smoke")
+    seen = {}
+    for r in rows:
+        seen.setdefault(json.dumps([r[name] for name in ("set", "image", "method", "metric", "variant")]), []).append(r)
+    twice = [held for held in seen.values() if len(held) > 1 and any("_table" in r["source"] for r in held)]
+    assert twice == []
