@@ -24,7 +24,8 @@ def row_bytes(config: Config, h: int, w: int, dtype: str = "float32", fused: boo
     """About what one row (an expert's question for one candidate of h x w pixels) needs in the UNet.
 
     Of every level the maps that are kept for the way up, and beside them the greediest moment: a residual block on
-    the way up, the inside of a transformer, or attention that is not fused, whose scores are in float32 and there thrice.
+    the way up, the inside of a transformer, or attention that is not fused, whose scores are there three times, in
+    float32.
     Test: test_budget.py::test_a_row_needs_what_the_compiler_says
     """
     size, unet = jnp.dtype(dtype).itemsize, config.unet
