@@ -1,11 +1,14 @@
 """What a run leaves to read: executed notebooks that are equal when their outputs are, and their pages."""
 
+import base64
 import html
+import io
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+from PIL import Image
 
 from unires import record
 
@@ -28,8 +31,26 @@ def plain(text: str) -> str:
     return COLOURS.sub("", text)
 
 
+def lighter(data: dict, quality: int = 90) -> None:
+    """A cell's PNG becomes a JPEG where that takes less than half the room: photos do, plots don't.
+
+    Test: test_runner.py::test_photos_in_pages_are_jpegs_and_plots_stay
+    """
+    if "image/png" not in data:
+        return
+    held = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A") if image.mode == "RGBA" else None)
+        flat.save(held, "JPEG", quality=quality)
+    text = base64.b64encode(held.getvalue()).decode()
+    if 2 * len(text) < len(data["image/png"]):
+        del data["image/png"]
+        data["image/jpeg"] = text
+
+
 def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
-    """Take out what differs between two equal runs: times, random ids, process numbers, paths."""
+    """Take out what differs between two equal runs (times, random ids, process numbers, paths), and needless weight."""
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"c{number}"
@@ -41,6 +62,7 @@ def clean(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
                     output[name] = _portable(output[name], root)
             if "traceback" in output:
                 output["traceback"] = [_portable(plain(line), root) for line in output["traceback"]]
+            lighter(output.get("data", {}))
             if "text/plain" in output.get("data", {}):
                 output["data"]["text/plain"] = _portable(output["data"]["text/plain"], root)
     return notebook

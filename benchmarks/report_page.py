@@ -167,8 +167,11 @@ def missing(run: dict, rows: list[record.Row], figures: list[dict], titles: dict
         if setting.method not in present:
             made = "too much for a laptop" if setting.notebook == "none" else f"made by notebook {setting.notebook}"
             found.append((f"method {setting.label}", made))
-    reasons = Counter((row["metric"], row["reason"]) for row in rows if row["status"] != "ok")
-    found += [(f"{metric}, rows: {count}", reason) for (metric, reason), count in sorted(reasons.items())]
+    reasons = {}  # each once, with the metrics that it concerns
+    for row in rows:
+        if row["status"] != "ok":
+            reasons.setdefault(row["reason"], Counter())[row["metric"]] += 1
+    found += [(f"{', '.join(sorted(of))}, rows: {of.total()}", reason) for reason, of in sorted(reasons.items())]
     lost = [line for line in figures if line["status"] != "drawn"]
     return found + [(f"the paper's Figure {line['figure']}", line["status"]) for line in lost]
 

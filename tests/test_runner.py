@@ -1,11 +1,15 @@
 """The notebooks' runner and their pairs, on tiny notebooks."""
 
+import base64
+import io
 import json
 import re
 import sys
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import pages, pair, publish, run
 from unires import record
@@ -274,9 +278,29 @@ def test_pairs_are_deterministic_and_checked(tmp_path, capsys):
     assert "10_a.ipynb differs from 10_a.py" in found and "20_alone.ipynb has no .py" in found
 
 
+def png(pixels: np.ndarray) -> str:
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "PNG")
+    return base64.b64encode(held.getvalue()).decode()
+
+
+def test_photos_in_pages_are_jpegs_and_plots_stay():
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).cumsum(1) // 64  # smooth, and all colours
+    data = {"image/png": png(photo.astype(np.uint8)), "text/plain": "a photo"}
+    pages.lighter(data)
+    assert data.keys() == {"image/jpeg", "text/plain"}
+    with Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))) as image:
+        assert np.abs(np.asarray(image, float) - photo).mean() < 4
+    plot = np.full((64, 64, 4), 255, np.uint8)
+    plot[32, :, :3] = 0
+    kept = {"image/png": png(plot)}
+    pages.lighter(kept)
+    assert kept == {"image/png": png(plot)}
+
+
 def test_cleaning_leaves_figures_alone(tmp_path):
     figure = f"AAAA{tmp_path}/AAAA"
-    output = nbformat.v4.new_output("display_data", {"image/png": figure, "text/plain": f"at {tmp_path}/x"})
+    output = nbformat.v4.new_output("display_data", {"image/svg+xml": figure, "text/plain": f"at {tmp_path}/x"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
     (cleaned,) = pages.clean(notebook, tmp_path).cells[0].outputs
-    assert cleaned.data == {"image/png": figure, "text/plain": "at ./x"}
+    assert cleaned.data == {"image/svg+xml": figure, "text/plain": "at ./x"}
