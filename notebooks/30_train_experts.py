@@ -584,7 +584,8 @@ plt.show()
 # Checkpoints are written while training goes on, and a run may continue on another number of devices. The commands, and
 # then the memory of one step on each device as the *compiler* tells it (no array is made). It is the CPU's compiler, on
 # simulated devices: the state is exact; the rest is an estimate, rather too high, for it has no fused attention and
-# computes bfloat16 in float32. Where the total exceeds the device, more micro-batches bring the work down.
+# computes bfloat16 in float32. Where the total exceeds the device, more micro-batches bring the work down, as long as
+# a device has more than one row; after that, smaller crops or a larger `fsdp` axis.
 
 # %%
 command = "python -m unires train --profile paper --sources FILE.json --out SHARED_FOLDER"

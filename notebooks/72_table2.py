@@ -36,7 +36,7 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks import table_runs, tables
-from benchmarks.figures import save_figure
+from benchmarks.figures import label_points, save_figure
 from unires.record import write_rows
 
 sns.set_theme(style="whitegrid", context="notebook")
@@ -148,17 +148,15 @@ missing
 here = table[table["our photos"] == "complex"]
 points = here[["ours psnr", "ours lpips"]].apply(pd.to_numeric, errors="coerce").dropna()
 figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
-for i, (name, (x, y)) in enumerate(points.iterrows()):
+for name, (x, y) in points.iterrows():
     axis.scatter(x, y, s=70, color="C1" if name in ("UniRes", "BR=1") else "0.5")
-    side = "right" if x > points["ours psnr"].median() else "left"  # labels point inwards
-    place = (-7 if side == "right" else 7, 9 * (i % 3) - 10)
-    axis.annotate(name, (x, y), place, textcoords="offset points", fontsize=8, ha=side)
 if "LQ" in points.index:
     axis.axvline(points.loc["LQ", "ours psnr"], color="0.8")
     axis.axhline(points.loc["LQ", "ours lpips"], color="0.8")
 axis.invert_yaxis()
 axis.margins(x=0.25, y=0.15)
 axis.set(xlabel="PSNR, dB", ylabel="LPIPS (axis upside down: up is better)", title="set complex; ours in colour")
+label_points(axis, dict(points.T.items()))
 save_figure(figure, run_dir, "72_faithful.png")
 plt.show()
 

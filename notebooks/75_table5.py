@@ -36,7 +36,7 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks import table_runs, tables
-from benchmarks.figures import save_figure
+from benchmarks.figures import label_points, save_figure
 from unires.engine import unet_calls
 from unires.record import write_rows
 from unires.search import grid, one_hot
@@ -155,14 +155,14 @@ left = points(table, "paper seconds", "paper musiq")
 right = points(table[table["our photos"] == "complex"], "ours seconds", "ours lpips")
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 for axis, shown, label in zip(axes, (left, right), ("MUSIQ, paper", "LPIPS, ours"), strict=True):
-    for i, (name, (x, y)) in enumerate(shown.iterrows()):
+    for name, (x, y) in shown.iterrows():
         axis.scatter(x, y, color="C1" if "UniRes" in name or name in ("BR=1", table_runs.SEARCH) else "0.5")
-        short = name.removeprefix("UniRes, ").removesuffix(" most frequent")  # of these only their number
-        place = (0, 5) if short.isdigit() else (5, 7 * (i % 3) - 6)
-        axis.annotate(short, (x, y), place, textcoords="offset points", fontsize=7)
     axis.set(xscale="log", xlabel="seconds for a photo", ylabel=label)
     axis.margins(x=0.3)
 axes[1].invert_yaxis()
+for axis, shown in zip(axes, (left, right), strict=True):  # of the frequent sets only their number
+    short = shown.index.str.removeprefix("UniRes, ").str.removesuffix(" most frequent")
+    label_points(axis, dict(shown.set_axis(short).T.items()), fontsize=7)
 save_figure(figure, run_dir, "75_price.png")
 plt.show()
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import matplotlib
@@ -115,6 +115,19 @@ def test_the_dial_has_a_column_for_each_factor():
         assert np.array_equal(found, given)
     with pytest.raises(ValueError, match=r"shown has the factors \[1, 2\]"):
         figures.down_lq_dial({1: photo(1), 2: photo(2)}, {1: photo(1)}, photo(7))
+
+
+def test_names_of_near_points_do_not_cover_each_other():
+    points = {f"method {n}": (1 + 0.01 * n, 0.5) for n in range(5)} | {"far to the right": (2.0, 0.4)}
+    figure, axis = plt.subplots(layout="constrained")
+    axis.scatter(*zip(*points.values(), strict=True))
+    axis.set(xscale="log", ylim=(0.6, 0.3))
+    texts = figures.label_points(axis, points)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in texts] == list(points)
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max) for box in boxes)
 
 
 @pytest.mark.parametrize("times", [2, 4])

@@ -1,6 +1,6 @@
 """Figures: photos at their own pixels, and one named function for each figure of the paper that is redrawn."""
 
-from benchmarks.figures.base import enlarged_middle, save_figure, show_photos
+from benchmarks.figures.base import enlarged_middle, label_points, save_figure, show_photos
 from benchmarks.figures.curves import composition_curves, pair_matrix
 from benchmarks.figures.paper import PAPER_FIGURES, PaperFigure, drawn
 from benchmarks.figures.photos import (
@@ -24,6 +24,7 @@ __all__ = [
     "expert_composition",
     "failure_cases",
     "judges_choices",
+    "label_points",
     "most_harmed",
     "motion_samples",
     "one_photo_every_expert",

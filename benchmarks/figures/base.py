@@ -4,11 +4,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.transforms import Bbox
 
 from unires.shapes import Photo
 
 DPI = 100
 NOTE = {"facecolor": "black", "alpha": 0.65, "linewidth": 0, "pad": 1.5}  # behind a photo's note
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))  # of a point
 
 
 def show_photos(
@@ -52,6 +54,39 @@ def enlarged_middle(photo: Photo, times: int) -> Photo:
     h, w = photo.shape[:2]
     part = photo[(h - h // times) // 2 :, (w - w // times) // 2 :][: h // times, : w // times]
     return part.repeat(times, 0).repeat(times, 1)
+
+
+def label_points(axis, points: dict[str, tuple[float, float]], fontsize: float = 8) -> list:
+    """Each point's name beside it, where it covers neither another name nor a point; the texts.
+
+    Call it last, when limits and scales stand: eight sides of each point are tried, near ones first, and the first that
+    is free is taken, or the freest.
+    Test: test_figures.py::test_names_of_near_points_do_not_cover_each_other
+    """
+    axis.figure.draw_without_rendering()  # so that limits and sizes are known
+    dots = axis.transData.transform(np.array(list(points.values()), np.float64))
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in dots]
+    texts = []
+    for name, point in points.items():
+        text = axis.annotate(name, point, (0, 0), textcoords="offset points", fontsize=fontsize)
+        covered = {}
+        for side in ((r * x, r * y) for r in (6, 12, 20) for x, y in SIDES):
+            _turn(text, side)
+            box = text.get_window_extent()
+            outside = not all(axis.bbox.contains(*corner) for corner in (box.min, box.max))
+            covered[side] = sum(box.overlaps(other) for other in taken) + 3 * outside
+            if not covered[side]:
+                break
+        _turn(text, min(covered, key=covered.get))
+        taken.append(text.get_window_extent())
+        texts.append(text)
+    return texts
+
+
+def _turn(text, side: tuple[float, float]) -> None:
+    text.set_position(side)
+    text.set_ha({1: "left", -1: "right", 0: "center"}[np.sign(side[0])])
+    text.set_va({1: "bottom", -1: "top", 0: "center"}[np.sign(side[1])])
 
 
 def save_figure(figure, run_dir: str | Path, name: str) -> Path:
