@@ -1,4 +1,4 @@
-"""What a user would pick instead: classical restorers of scikit-image, and Real-ESRGAN on the CPU.
+"""What a user would pick instead: classical restorers of scikit-image, Real-ESRGAN on the CPU, a regression network.
 
 Every function takes a photo and returns one of the same size. Their parameters are plain ones, fixed beforehand and
 never tuned on the photos that are judged: a user has no sharp photo to tune them on.
@@ -14,17 +14,21 @@ from benchmarks.complex11 import NAME, Pair, measure_pair
 from benchmarks.evaluate import frame
 from benchmarks.peers import import_realesrgan
 from benchmarks.specialisation import bar
+from unires.config import CONTROLS, Config
 from unires.degrade.kernels import gaussian
 from unires.degrade.super_resolution import resize
 from unires.metrics import METRICS, measure
+from unires.models.store import CheckpointError, load_model
 from unires.photo import as_photo, to_8_bit
 from unires.record import Row, not_run, row
+from unires.restore import Restorer
 from unires.shapes import Photo
 
 TV_WEIGHT = 0.1  # scikit-image's default
 BLUR = 1.5  # pixels: the standard deviation of the Gaussian that is taken back
 ITERATIONS = 10  # of Richardson-Lucy; more would ring
 REAL_ESRGAN = "Real-ESRGAN x4plus"
+REGRESSION = "regression network"
 MEASURED = ("psnr", "lpips", "niqe")
 
 
@@ -138,6 +142,21 @@ def real_esrgan() -> Callable[[Photo], Photo]:
         return _photo(resize(as_photo(large), *y.shape[:2], "area"))
 
     return restore
+
+
+def regression_network(config: Config) -> Callable[[Photo], Photo]:
+    """The profile's own network, trained on the same pairs to answer in one step with their mean: the honest control.
+
+    It knows no noise levels, prompts or experts; what ours is better by is owed to diffusion and composition.
+    Raises: CheckpointError where no such checkpoint ships.
+    Test: test_baselines.py::test_the_regression_network_takes_one_step
+    """
+    name = f"{config.name}_regression"
+    if name not in CONTROLS:
+        raise CheckpointError(f"no checkpoint {name} ships")
+    model, own, _ = load_model(CONTROLS[name])
+    restorer = Restorer(model, own)
+    return lambda y: restorer(y, {"BR": 1.0})
 
 
 CLASSICAL = {

@@ -20,7 +20,7 @@ from benchmarks.sets import SetError
 from benchmarks.table_sets import Case, paper_set
 from benchmarks.tables import GRIDS, SR_ONLY, STRUCK, Line, without
 from benchmarks.tables import lines as table_lines
-from unires.config import PROFILES, profile
+from unires.config import CONTROLS, profile
 from unires.metrics import EVERY, METRICS, contract, measure
 from unires.models.store import CheckpointError, find_checkpoint, load_model
 from unires.record import Row, not_run, read_rows, row, write_run
@@ -64,7 +64,7 @@ class Methods:
 
     @cached_property
     def sr_only(self) -> Restorer:
-        model, config, _ = load_model(PROFILES[f"{self.evaluation.config.name}_sr_only"])
+        model, config, _ = load_model(CONTROLS[f"{self.evaluation.config.name}_sr_only"])
         return Restorer(model, config)
 
     def missing(self, method: str) -> str | None:
@@ -72,12 +72,11 @@ class Methods:
 
         Test: test_table_runs.py::test_what_cannot_run_says_why
         """
-        name = f"{self.evaluation.config.name}_sr_only"
-        if method in SR_ONLY.values() and name not in PROFILES:
-            return f"no checkpoint {name} ships"
         if method == "LQ" or method in CLASSICAL:
             return None
         wanted = self.evaluation.config.checkpoint
+        if method in SR_ONLY.values():
+            wanted = f"{self.evaluation.config.name}_sr_only"
         try:
             if wanted is not None:
                 find_checkpoint(wanted)

@@ -43,11 +43,12 @@ from tqdm import tqdm
 
 from benchmarks import baselines, complex11
 from benchmarks.evaluate import CANDIDATES, Evaluation
-from benchmarks.figures import save_figure, side_by_side
+from benchmarks.figures import label_points, save_figure, side_by_side
 from benchmarks.report import write_table
 from unires import search
 from unires.data import sha256
 from unires.engine import Engine
+from unires.models.store import CheckpointError
 from unires.record import write_rows, write_run
 
 sns.set_theme(style="whitegrid", context="notebook")
@@ -95,26 +96,38 @@ for function in (baselines.noise_level, baselines.non_local_means, baselines.ric
     print(inspect.getsource(function))
 
 # %% [markdown]
-# ## 3 Real-ESRGAN
+# ## 3 Networks
 #
-# The restorer that most programs for enlarging photos carry: a network trained to undo a long random chain of blur,
-# noise, resizing and JPEG (the chain that our SR flaws imitate, notebook 10). It enlarges by 4, so its result
-# is reduced by 4 again, by area, and the size stays. It runs through ncnn on the processor, with all cores, as a user
-# without a graphics card would run it. It is optional; where it can't be loaded its rows say `not run` and why.
+# **Real-ESRGAN** is the restorer that most programs for enlarging photos carry: a network trained to undo a long random
+# chain of blur, noise, resizing and JPEG (the chain that our SR flaws imitate, notebook 10). It enlarges by 4, so its
+# result is reduced by 4 again, by area, and the size stays. It runs through ncnn on the processor, with all cores, as a
+# user without a graphics card would run it.
+#
+# **A regression network** is the honest control: our own network, trained for as many steps on exactly our pairs to
+# answer in one step with the mean of the sharp photos that fit (`python -m unires train --profile demo_regression`). No
+# noise levels, no prompts, no experts. What ours is better by is owed to diffusion and composition.
+#
+# What can't be loaded is left out, and its rows say `not run` and why.
 
 # %%
-try:
-    peers, reason = {baselines.REAL_ESRGAN: baselines.real_esrgan()}, None
-except ImportError as missing:
-    peers, reason = {}, str(missing)
-print(reason or "Real-ESRGAN is installed")
+peers, absent = {}, {}
+makers = {
+    baselines.REAL_ESRGAN: baselines.real_esrgan,
+    baselines.REGRESSION: lambda: baselines.regression_network(config),
+}
+for name, make in makers.items():
+    try:
+        peers[name] = make()
+    except (ImportError, CheckpointError) as missing:
+        absent[name] = str(missing)
+print("loaded:", ", ".join(peers) or "none")
 
 # %% [markdown]
 # ## 4 Ours
 #
-# First a control: **one step**. At the first step the network sees pure noise beside the flawed photo, so all it can
-# answer is the mean of the sharp latents that fit the photo. That is a *regression* network, trained on exactly our
-# pairs; it tells what diffusion and composition add, and it counts among the others below.
+# First a second control: our own model in **one step**. At the first step it sees pure noise beside the flawed photo, so
+# all it can answer is the mean of the sharp latents that fit, as the regression network does, but with capacity left
+# for prompts and for the later steps. It counts among the others below.
 #
 # Then three ways to use the model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
@@ -145,9 +158,7 @@ print(inspect.getsource(search.automatic).split('"""')[-1])
 # forgets that. Models are loaded before the clock starts: a user loads once.
 
 # %%
-rows, restored, absent = [], {}, {}
-if reason:
-    absent[baselines.REAL_ESRGAN] = reason
+rows, restored = [], {}
 for pair in tqdm(pairs, unit="photo"):
     for method, function in methods.items():
         began = time.perf_counter()
@@ -186,13 +197,11 @@ shown = table.drop("LQ").reset_index()
 shown["kind"] = shown["method"].map(groups)
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
 sns.scatterplot(shown, x="seconds", y="lpips", hue="kind", style="kind", s=90, ax=axis)
-for i, one in shown.iterrows():
-    at = {"xytext": (6, 10 * (i % 3) - 12), "textcoords": "offset points"}
-    axis.annotate(one["method"], (one["seconds"], one["lpips"]), fontsize=8, **at)
 axis.axhline(table.loc["LQ", "lpips"], color="0.5", ls="--", lw=1)
 axis.set(xscale="log", xlabel="seconds a photo (median)", ylabel="mean LPIPS; dashed: the flawed photo")
 axis.margins(x=0.3, y=0.15)
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+label_points(axis, dict(shown.set_index("method")[["seconds", "lpips"]].T.items()))
 save_figure(figure, run_dir, "46_baselines.png")
 plt.show()
 

@@ -2,13 +2,17 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import baselines, complex11, peers
+from unires.config import profile
+from unires.models.store import CheckpointError, random_model
 from unires.record import row
+from unires.restore import Restorer
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,19 @@ def test_real_esrgan_keeps_the_size(scene, monkeypatch):
     restored = baselines.real_esrgan()(scene)
     check(restored, scene)
     assert np.allclose(restored, scene, atol=0.5 / 255 + 1e-6)
+
+
+def test_the_regression_network_takes_one_step(scene, monkeypatch):
+    smoke = profile("smoke")
+    with pytest.raises(CheckpointError, match="no checkpoint smoke_regression ships"):
+        baselines.regression_network(smoke)
+    control = replace(smoke, sample=replace(smoke.sample, steps=1))
+    monkeypatch.setitem(baselines.CONTROLS, "smoke_regression", control)
+    restored = baselines.regression_network(smoke)(scene)
+    check(restored, scene)
+    restorer = Restorer(random_model(smoke), smoke)
+    assert np.array_equal(restored, restorer(scene, {"BR": 1.0}, steps=1))
+    assert not np.array_equal(restored, restorer(scene, {"BR": 1.0}, steps=2))
 
 
 def test_a_missing_peer_says_what_to_install(monkeypatch):

@@ -35,6 +35,14 @@ def test_a_control_differs_in_its_tasks_alone():
     assert dataclasses.replace(control, name="demo", checkpoint="demo", train=same) == demo
 
 
+def test_the_regression_control_asks_at_pure_noise_alone():
+    control, demo = profile("demo_regression"), profile("demo")
+    assert (control.drop_text, control.drop_image, control.words) == (1, 0, 0)
+    asked = Schedule.make(control.schedule).grid(control.train.sampler_steps, control.sample.spacing)
+    assert asked.tolist() == [control.schedule.steps - 1] and control.train.sampler_share == 1
+    assert (control.unet, control.vae, control.train.stages) == (demo.unet, demo.vae, demo.train.stages)
+
+
 def test_settings_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile("demo").drop_text = 0.5

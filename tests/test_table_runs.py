@@ -13,7 +13,9 @@ from benchmarks.sets import SetError
 from benchmarks.table_sets import Case, paper_set
 from unires.engine import unet_calls
 from unires.metrics import METRICS, measure
+from unires.models.store import random_model
 from unires.record import read_rows, row, write_rows
+from unires.restore import Restorer
 from unires.search import grid
 from unires.tasks import NAMES, weights_vector
 
@@ -126,6 +128,17 @@ def test_what_cannot_run_says_why(evaluation, monkeypatch):
     (lost,) = table_runs.measured(evaluation, "t", "complex", [item], ["LQ"], ("musiq-official",))
     assert lost["status"] == "not run" and "koniq_ckpt.npz" in lost["reason"]
     assert str(evaluation.run_dir) not in lost["reason"]
+
+
+def test_a_control_that_ships_is_restored_with(evaluation, monkeypatch):
+    monkeypatch.setattr(table_runs, "find_checkpoint", lambda name: name)
+    config = replace(evaluation.config, sample=replace(evaluation.config.sample, steps=1))
+    monkeypatch.setitem(table_runs.CONTROLS, "smoke_sr_only", config)
+    methods, item = table_runs.Methods(evaluation), evaluation.sets["complex"][0]
+    assert methods.missing("SR-only model, DownLQ=1") is None
+    photo, cost = methods(item, "SR-only model, DownLQ=1")
+    assert np.array_equal(photo, Restorer(random_model(config), config)(item.y, {"DownLQ": 1.0}))
+    assert cost["weights"] == {"DownLQ": 1.0} and cost["unet_calls"] == 1
 
 
 def test_the_search_is_that_of_notebook_60(evaluation):

@@ -236,11 +236,21 @@ PAPER = Config(
 
 PROFILES = {config.name: config for config in (SMOKE, DEMO, PAPER)}
 
-# Table 4's control: the demo's network, photos and steps, with super-resolution its only task. No notebook runs at it.
+# What a profile is compared with: the same network, photos and steps. No notebook runs at one.
 CONTROLS = {
-    "demo_sr_only": replace(
+    "demo_sr_only": replace(  # super-resolution is the only task (Table 4)
         DEMO, name="demo_sr_only", train=replace(DEMO.train, tasks=("SR",)), checkpoint="demo_sr_only"
-    )
+    ),
+    "demo_regression": replace(  # no diffusion, no prompts: pure noise beside the photo, one step, the mean answer
+        DEMO,
+        name="demo_regression",
+        drop_text=1.0,
+        drop_image=0.0,
+        words=0.0,
+        train=replace(DEMO.train, sampler_steps=1, sampler_share=1.0),
+        sample=replace(DEMO.sample, steps=1),
+        checkpoint="demo_regression",
+    ),
 }
 
 
