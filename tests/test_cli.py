@@ -63,7 +63,7 @@ def test_a_folder_with_one_bad_photo(tmp_path, checkpoint, capsys):
 def test_weights_are_searched(tmp_path, monkeypatch, capsys):
     """The printed mix, given by hand, restores the same photo."""
     restorer = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))
-    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_: restorer)
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: restorer)
     source = photo(tmp_path / "in.png")
     assert main(["restore", source, str(tmp_path / "auto.png"), "--weights", "auto"]) == 0
     name, mix = capsys.readouterr().out.strip().split(": --weights ")

@@ -78,7 +78,7 @@ class UNet(nnx.Module):
         self.conv_out = conv(c, out_channels, 3, rngs, zero=True)
 
     def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
-        dtype = self.conv_in.kernel[...].dtype  # of the weights: what the network computes in
+        dtype = self.conv_out.kernel[...].dtype  # of the weights: what the network computes in
         context = context.astype(dtype)
         time = self.time2(nnx.silu(self.time1(time_features(t, self.features).astype(dtype))))
         if self.text is not None:
