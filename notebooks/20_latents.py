@@ -41,7 +41,7 @@ import seaborn as sns
 
 import unires.config
 from benchmarks.evaluate import Evaluation, frame, mean_table
-from benchmarks.figures import save_figure, show_photos
+from benchmarks.figures import label_points, save_figure, show_photos
 
 # %config InlineBackend.figure_formats = ["jpeg"]
 sns.set_theme(style="whitegrid", font_scale=0.85)
@@ -224,13 +224,11 @@ assert trials["steps"].nunique() == 1 and trials["photos"].nunique() == 1
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.3), layout="constrained")
 for axis, metric, label in zip(axes, ("psnr", "lpips"), ("PSNR (dB), higher is better", "LPIPS, lower is better"), strict=True):
     sns.scatterplot(trials, x="seconds_per_photo", y=metric, hue="factor", palette="deep", s=60, ax=axis, legend=False)
-    for trial in trials.itertuples():
-        place = (trial.seconds_per_photo, getattr(trial, metric))
-        below = trial.patch > 1  # so that the labels of twins stand apart
-        axis.annotate(trial.candidate, place, xytext=(5, -11 if below else 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="seconds a restored photo, 256 px", ylabel=label)
     axis.margins(x=0.2, y=0.12)
 axes[1].set_yscale("log")  # the best lie close together
+for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
+    label_points(axis, dict(trials.set_index("candidate")[["seconds_per_photo", metric]].T.items()))
 save_figure(figure, run_dir, "20_which_autoencoder.png");
 
 # %% [markdown]

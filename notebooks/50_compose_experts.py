@@ -41,7 +41,7 @@ import numpy as np
 import seaborn as sns
 
 from benchmarks.evaluate import EXPERT_METHODS, MIXTURES, PAIRS, Evaluation, mean_table
-from benchmarks.figures import composition_curves, expert_composition, save_figure
+from benchmarks.figures import composition_curves, expert_composition, label_points, save_figure
 from unires.compose import active, compose
 from unires.metrics import measure
 from unires.record import read_rows, write_rows
@@ -279,11 +279,9 @@ groups = {**dict.fromkeys(EXPERT_METHODS, "one expert"), "LQ": "flawed photo"}
 shown["kind"] = [groups.get(method, "mixture") for method in shown["method"]]
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
 sns.scatterplot(shown, x="psnr", y="lpips", hue="kind", style="kind", s=80, ax=axis)
-for _, one in shown.iterrows():
-    at = {"xy": (one["psnr"], one["lpips"]), "xytext": (3, 5), "textcoords": "offset points"}
-    axis.annotate(one["method"], **at, fontsize=7, rotation=50, ha="left", va="bottom")
 axis.set(xlabel="mean PSNR on complex (dB)", ylabel="mean LPIPS on complex")
 axis.margins(x=0.2, y=0.15)
+label_points(axis, dict(shown.set_index("method")[["psnr", "lpips"]].T.items()), fontsize=7)
 save_figure(figure, run_dir, "50_complex.png")
 plt.show()
 
