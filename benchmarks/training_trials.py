@@ -1,10 +1,12 @@
 """What should the small model be trained like? One change at a time, at about the same compute.
 
-python -m benchmarks.training_trials --photos DIR [--only NAME ...]
+    python -m benchmarks.training_trials --photos DIR [--only NAME ...]
+    python -m benchmarks.training_trials --photos DIR --sampling
 
 Writes one row a trial to results/training/trials.jsonl: what was changed, steps, seconds, and PSNR and LPIPS on
 crops of the validation photos, which no trial and no shipped model is trained on. All trials stand on one
-autoencoder, trained first.
+autoencoder, trained first. With --sampling nothing is trained: the shipped model restores the same crops with several
+numbers of sampling steps, into results/training/sampling.jsonl; that is where the profile's number comes from.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from unires.data import Photos, texture
 from unires.degrade import degrade
 from unires.metrics import measure
 from unires.models.ldm import take_apart
-from unires.models.store import write_beside
+from unires.models.store import load_model, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.sample import ddim
@@ -33,9 +35,10 @@ from unires.tasks import BR, TASKS
 from unires.train import train_ldm, train_vae
 
 OUT = Path("results/training/trials.jsonl")
+SAMPLING, COUNTS = OUT.with_name("sampling.jsonl"), (1, 2, 3, 4, 6, 8)
 SIZE, SEED = 128, 0
 SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
-STEPS = 1_500  # of the base; about a quarter of an hour on two cores
+STEPS = 500  # of the base; about five minutes on two cores
 BASE = replace(
     DEMO,
     unet=replace(DEMO.unet, channels=(32, 64, 96)),  # half as wide as what ships: more steps in the same time
@@ -172,12 +175,39 @@ def costs(rows: list[dict]) -> list[dict]:
     ]
 
 
+def sampling(folder: Path) -> list[dict]:
+    """One row a number of sampling steps: the shipped model on the validation crops, before AdaIN."""
+    model, config, story = load_model(DEMO)
+    about = {"checkpoint": story["sha256"], "seed": SEED, "device": jax.devices()[0].device_kind}
+    return [
+        {"steps": count, **about, "validation": judge(model, config, folder, count)}
+        for count in tqdm(COUNTS, desc="sampling", unit="count")
+    ]
+
+
+def by_steps(rows: list[dict]) -> list[dict]:
+    """One line a number of steps and task: PSNR and LPIPS of the matching expert.
+
+    Test: test_training_trials.py::test_the_matching_expert_by_steps
+    """
+    return [
+        {"steps": row["steps"], "task": task.name, **row["validation"][task.name][task.name]}
+        for row in rows
+        for task in TASKS
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     parser.add_argument("--work", type=Path, default=Path("results/runs/training_trials"))
+    parser.add_argument("--sampling", action="store_true", help="try numbers of sampling steps, train nothing")
     given = parser.parse_args()
+    if given.sampling:
+        lines = [json.dumps(row, sort_keys=True) + "\n" for row in sampling(given.photos)]
+        write_beside(SAMPLING, "".join(lines).encode())
+        return
     photos = Photos.read(given.photos, least=256)
     vae = train_vae(BASE, photos, given.work, SEED)
     rows = {row["trial"]: row for row in map(json.loads, OUT.read_text().splitlines())} if OUT.is_file() else {}

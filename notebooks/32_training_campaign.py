@@ -124,6 +124,21 @@ assert times[0] == config.schedule.steps - 1 and abs(schedule.alpha[times[0]]) <
 print(f"share of the draws at {times.tolist()}: {config.train.sampler_share:g}")
 
 # %% [markdown]
+# **How many steps?** Also a choice for the validation photos: the shipped model restores their crops with several numbers
+# of steps, each expert its own flaw (before AdaIN). Fewer steps are nearer to the mean of what might have been, and PSNR
+# likes that; more steps draw more detail, and LPIPS likes that until it is drawn wrong. The price grows with each step,
+# and a search pays it hundreds of times.
+
+# %%
+counts = training_trials.by_steps(training_trials.read(training_trials.SAMPLING))
+if counts:
+    by_steps = pd.DataFrame(counts).pivot(index="steps", columns="task", values=["psnr", "lpips"])
+    display(by_steps.reindex(columns=[task.name for task in TASKS], level=1).round(3))
+    print("the profile takes", PROFILES["demo"].sample.steps)
+else:
+    print("not run: python -m benchmarks.training_trials --photos DIR --sampling")
+
+# %% [markdown]
 # ## 4. The long run
 #
 # The loss of the shipped model by task, smoothed over 100 steps. It is measured in units of what the flawed photo alone
@@ -157,7 +172,12 @@ rows = [
     for line in training_trials.told(trials)
     for name, value in line.items()
     if name not in ("trial", "task")
-] or [not_run("validation", "all", "all", "lpips", f"{training_trials.OUT} is not there: run benchmarks.training_trials")]
+] + [
+    row("validation", line["task"], f"{line['steps']} steps", metric, line[metric])
+    for line in counts
+    for metric in ("psnr", "lpips")
+]
+rows = rows or [not_run("validation", "all", "all", "lpips", f"{training_trials.OUT} is not there: run benchmarks.training_trials")]
 write_rows(run_dir, "32_training_campaign", rows)
 print(len(rows), "rows")
 

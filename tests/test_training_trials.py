@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks.training_trials import BASE, TRIALS, costs, read, told
+from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, read, told
 from unires.tasks import NAMES, TASKS
 
 
@@ -31,3 +31,12 @@ def test_what_a_trial_tells():
 
 def test_no_trials_yet_is_an_empty_list(tmp_path):
     assert read(tmp_path / "trials.jsonl") == []
+
+
+def test_the_matching_expert_by_steps():
+    tasks = [task.name for task in TASKS]
+    values = {expert: {"psnr": float(n), "lpips": n / 100} for n, expert in enumerate(("LQ", "BR", *tasks))}
+    rows = [{"steps": steps, "validation": dict.fromkeys(tasks, values)} for steps in (1, 3)]
+    lines = by_steps(rows)
+    assert [(line["steps"], line["task"]) for line in lines] == [(s, task) for s in (1, 3) for task in tasks]
+    assert [line["psnr"] for line in lines[:4]] == [2, 3, 4, 5] and lines[3]["lpips"] == 0.05
