@@ -114,12 +114,13 @@ def main() -> None:
     devices = max(math.prod(sizes.values()) for sizes, _ in machines.values())
     jax.config.update("jax_num_cpu_devices", devices)
     train = {n: getattr(config.train, n) for n in ("dtype", "remat")}
-    facts = {"profile": config.name, **train, "compiler": f"cpu, {devices} simulated devices", "jax": jax.__version__}
+    facts = {"profile": config.name, **train, "compiler": "cpu, simulated devices", "jax": jax.__version__}
     rows = []
     if arguments.out.is_file() and arguments.machine:
         rows = [row for row in json.loads(arguments.out.read_text())["rows"] if row["machine"] not in machines]
     for name, machine in machines.items():
         rows += memory_table(config, {name: machine})
+        rows.sort(key=lambda row: [*MACHINES, row["machine"]].index(row["machine"]))
         write_beside(arguments.out, json.dumps(facts | {"rows": rows}, indent=1).encode())
 
 
