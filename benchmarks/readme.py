@@ -36,8 +36,9 @@ NOTES = """\
 *Paper*: the 865M model on DiversePhotos x1 (Tables 4 and 5). Other model, other photos, other metrics: read \
 down the columns, never across. PSNR, SSIM and LPIPS need a sharp original, which DiversePhotos lacks.
 
-*not run*: no package carries the weights of MUSIQ (nor of ClipIQA and ManIQA); the grid of 1512 vectors is \
-too much for a laptop; elsewhere, a notebook that this run left out. An empty field: not in the paper."""
+*not run*: no package carries the weights of MUSIQ (nor of ClipIQA and ManIQA); the grid of 1512 vectors \
+takes two cores a quarter of an hour for a photo, and was run on eight smaller crops (notebook 65); elsewhere, a \
+notebook that this run left out. An empty field: not in the paper."""
 
 
 @dataclass(frozen=True)
