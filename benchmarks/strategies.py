@@ -51,7 +51,6 @@ class Outcome:
     decodes: int
     score_calls: int
     seconds: float | None = None
-    sampled: np.ndarray | None = None  # the vectors that were sampled exactly
 
 
 def places(grids: Grids, vectors: AnyArray) -> np.ndarray:
@@ -75,11 +74,10 @@ def replay(grids: Grids, image: int, vectors: AnyArray) -> Outcome:
     best = at[grids.score(TEST, DECIDES)[image, at].argmax()]
     values = dict(zip(grids.metrics, grids.test[image, best].astype(float).tolist(), strict=True))
     listed = grids.vectors[np.unique(at)]  # a vector that is listed twice is paid for once
-    calls = unet_calls(listed, grids.story["steps"])
-    return Outcome(grids.vectors[best], values, calls, len(listed), len(listed), None, listed)
+    return Outcome(grids.vectors[best], values, unet_calls(listed, grids.story["steps"]), len(listed), len(listed))
 
 
-def ran(found: Found, case: Case, metrics: tuple[str, ...], steps: int) -> Outcome:
+def ran(found: Found, case: Case, metrics: tuple[str, ...]) -> Outcome:
     """A strategy that was really run; the metrics that it did not search are measured on its photo.
 
     Test: test_strategies.py::test_a_run_agrees_with_the_table
@@ -87,9 +85,7 @@ def ran(found: Found, case: Case, metrics: tuple[str, ...], steps: int) -> Outco
     signs = (1 if METRICS[name].higher_is_better else -1 for name in metrics)
     scores = (score(found.photo) for score in scores_of(case, metrics))
     values = {name: sign * value for name, sign, value in zip(metrics, signs, scores, strict=True)}
-    sampled = [line.weights for line in found.tried if line.kind == "sampled" and line.steps == steps]
-    cost = (found.unet_calls, found.decodes, found.score_calls, found.seconds)
-    return Outcome(found.weights, values, *cost, np.array(sampled, np.float32))
+    return Outcome(found.weights, values, found.unet_calls, found.decodes, found.score_calls, found.seconds)
 
 
 @dataclass(frozen=True)
@@ -156,30 +152,15 @@ def real(grids: Grids, lessons: Lessons, engine: Engine, ledger: Path | None, se
             (score,) = scores_of(case, (DECIDES,))
             vectors = [one(case.y) if callable(one) else one for one in given]
             study = engine.study(case.y, seed)  # a new one each time: nothing is known yet
-            return ran(function(study, *vectors, score, ledger, **settings), case, metrics, steps)
+            return ran(function(study, *vectors, score, ledger, **settings), case, metrics)
 
         return strategy
 
-    def with_list(first, extra):
-        """A real strategy, and a list beside it that is looked up."""
-
-        def strategy(image, case):
-            one = first(image, case)
-            both = replay(grids, image, np.concatenate([one.sampled, extra]))
-            guessed = one.decodes - len(one.sampled)
-            return replace(both, decodes=both.decodes + guessed, score_calls=both.score_calls + guessed)
-
-        return strategy
-
-    guess = run(surrogate, every, best=8)
     found = {f"surrogate, best {n}": run(surrogate, every, best=n) for n in (12, 8, 4, 1)}
     found |= {"surrogate in [0, 1], best 8": run(surrogate, every[(every >= 0).all(1)], best=8)}
-    found |= {f"surrogate walk, best {n}": run(surrogate, every, best=n, walk=True) for n in (12, 8, 4)}
     found |= {f"curved surrogate, best {n}": run(surrogate, every, best=n, curved=True) for n in (8, 4, 2, 1)}
-    found |= {"curved surrogate walk, best 4": run(surrogate, every, best=4, walk=True, curved=True)}
+    found |= {f"corrected surrogate, best {n}": run(surrogate, every, best=n, corrected=True) for n in (12, 8, 4)}
     found |= {f"funnel {a} {b}": run(funnel, every, keep=(a, b)) for a, b in ((64, 8), (16, 4)) if steps > 2}
-    found |= {"surrogate, best 8, and 4 most frequent": with_list(guess, lessons.frequent[:4])}
-    found |= {"surrogate, best 8, and 4 covering sets": with_list(guess, lessons.covering[:4])}
     found |= {"average": run(among, lessons.average[None])}
     return found | {"random forest": run(among, lambda y: lessons.forest(y)[None])}
 

@@ -99,7 +99,7 @@ EXTRA: dict[int, list[tuple[str, str, str]]] = {
         *((D1, GRIDS, method) for method in ("one-hot", strategies.BLIND)),
     ],
     5: [
-        *((D1, GRIDS, method) for method in ("surrogate, best 8", "curved surrogate, best 4", "one-hot")),
+        *((D1, GRIDS, method) for method in ("corrected surrogate, best 12", "surrogate, best 12", "one-hot")),
         *((D1, COMPLEX, method) for method in (SEARCH, "BR=1", *CHEAP)),
     ],
     6: [(photos, ISOLATED[photos], m) for photos in ISOLATED for m in ("LQ", "BR=1")],

@@ -22,7 +22,9 @@ from unires.tasks import Expert
 from unires.trial import Found, Trial, Vectors, anchors
 
 SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
+REACH, DOUBT = 0.4, 0.1  # of `interpolate`: twice the grid's interval; a tenth of the spread
 
+Known = Float[np.ndarray, "m k"]  # vectors whose score is known
 Scores = Score | Sequence[Score]  # the first decides, the others watch
 Book = Ledger | str | os.PathLike | None  # a ledger, the folder of all ledgers, or None: forgotten afterwards
 
@@ -119,51 +121,67 @@ def surrogate(
     vectors: Vectors,
     scores: Scores,
     ledger: Book = None,
-    best: int = 8,
-    walk: bool = False,
+    best: int = 12,
     steps: int | None = None,
     curved: bool = False,
+    corrected: bool = False,
 ) -> Found:
     """Rank all vectors by a guess of their final latents, then sample the `best` few exactly.
 
     The guess is the weighted sum of the experts' own final latents. Weights sum to 1, so it is right to first order
     in how much the experts differ, and exact if the network is linear in z_t with the same slope for every expert.
     With `curved` every pair is sampled too, half and half, and the guess is right to second order. Ranking costs K S
-    UNet calls once, with `curved` and K (K - 1) (S - 1) more, then one decode and one score a vector. With `walk`,
-    not all vectors are ranked: from the best expert, and on from every new best, to the vectors that differ by one
-    shift of weight from an expert to another, until nothing near is better.
+    UNet calls once, with `curved` and K (K - 1) (S - 1) more, then one decode and one score a vector. With
+    `corrected` the few are sampled one after another, and how far each one's score is from its guess is passed on to
+    the vectors near it, which costs nothing.
     Paper: our choice; section 3's constraint makes it possible.
     Raises: ValueError if `best` is below 1.
     Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network,
-          test_search.py::test_the_curved_surrogate_is_exact_for_two_steps
+          test_search.py::test_the_curved_surrogate_is_exact_for_two_steps,
+          test_search.py::test_the_corrected_surrogate_learns_where_it_was_wrong
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
     trial, steps = Trial.open(study, scores, ledger), steps or study.config.sample.steps
-    vectors, latents = np.asarray(vectors, np.float32), trial.final_latents(anchors(len(study.experts), curved), steps)
-    alone = trial.sample(one_hot(len(study.experts)), steps)
-    if walk:
-        guessed = _walk(trial, vectors, latents, np.asarray(trial.rank(alone)[0].weights), steps)
+    exact, vectors = anchors(len(study.experts), curved), np.asarray(vectors, np.float32)
+    guesses = [trial.score(line) for line in trial.mix(vectors, trial.final_latents(exact, steps), steps)]
+    lines = trial.sample(one_hot(len(study.experts)), steps)
+    if corrected:
+        lines += _one_by_one(trial, vectors, np.array(guesses), exact, best, steps)
     else:
-        guessed = trial.mix(vectors, latents, steps)
-    few = np.array([line.weights for line in trial.rank(guessed)[:best]], np.float32)
-    name = "curved surrogate" if curved else "surrogate"
-    return trial.finish(f"{name} walk" if walk else name, alone + trial.sample(few, steps))
+        lines += trial.sample(vectors[np.argsort(-np.array(guesses), kind="stable")[:best]], steps)
+    return trial.finish(" ".join(["corrected"] * corrected + ["curved"] * curved + ["surrogate"]), lines)
 
 
-def _walk(trial: Trial, vectors: Vectors, latents, start: Weights, steps: int) -> list:
-    """Lines of all vectors met on the way uphill."""
-    apart = np.abs(vectors[:, None] - vectors).sum(-1)
-    shift = np.where(apart > 1e-6, apart, np.inf).min()  # the smallest move that the list knows
-    here, met = np.abs(vectors - start).sum(1).argmin(), {}
-    while True:
-        near = np.flatnonzero(apart[here] < shift + 1e-6)
-        lines = trial.mix(vectors[near], latents, steps)
-        met |= dict(zip(near.tolist(), lines, strict=True))
-        best = max(range(len(lines)), key=lambda n: trial.score(lines[n]))
-        if trial.score(lines[best]) <= trial.score(met[int(here)]):
-            return list(met.values())
-        here = near[best]
+def _one_by_one(trial: Trial, vectors: Vectors, guesses: np.ndarray, exact: Known, best: int, steps: int) -> list:
+    """The most promising vector is sampled, its error corrects all guesses, and so on; what is exact is left out."""
+    known, errors, lines = list(exact), [0.0] * len(exact), []  # at the anchors the guess is right
+    guesses = np.where(np.abs(vectors[:, None] - exact).sum(-1).min(1) < 1e-6, -np.inf, guesses)
+    for _ in range(best):
+        first = int((guesses + interpolate(vectors, np.array(known), np.array(errors))).argmax())
+        if guesses[first] == -np.inf:  # nothing is left, or nothing that can be judged
+            break
+        lines += trial.sample(vectors[first : first + 1], steps)
+        if np.isfinite(score := trial.score(lines[-1])):
+            known, errors = [*known, vectors[first]], [*errors, score - guesses[first]]
+        guesses[np.abs(vectors - vectors[first]).sum(1) < 1e-6] = -np.inf
+    return lines
+
+
+def interpolate(
+    vectors: Vectors, known: Known, values: Float[np.ndarray, " m"], reach: float = REACH, doubt: float = DOUBT
+) -> Float[np.ndarray, " n"]:
+    """What a smooth function of w that has these values at these vectors is likely to be elsewhere, and 0 far away.
+
+    The mean of a Gaussian process: covariance exp(-d^2 / 2 reach^2) at distance d, and noise of variance `doubt`.
+    Paper: our choice.
+    Test: test_search.py::test_interpolation_against_scikit_learn
+    """
+
+    def near(a, b):
+        return np.exp(-((np.asarray(a, np.float64)[:, None] - b) ** 2).sum(-1) / (2 * reach**2))
+
+    return near(vectors, known) @ np.linalg.solve(near(known, known) + doubt * np.eye(len(known)), values)
 
 
 def funnel(
@@ -192,26 +210,6 @@ def funnel(
     return trial.finish("funnel", trial.sample(vectors, steps[-1]))
 
 
-def predicted(
-    study: Study,
-    vectors: Vectors,
-    guesses: Float[np.ndarray, " n"],
-    scores: Scores,
-    ledger: Book = None,
-    best: int = 1,
-) -> Found:
-    """Sample only the `best` vectors of a list by scores that were predicted from the photo, and take the best.
-
-    Paper: our choice: `unires.learned.ScorePredictor` instead of predicting weights.
-    Raises: ValueError if `best` is below 1.
-    Test: test_search.py::test_predicted_scores_choose
-    """
-    if best < 1:
-        raise ValueError(f"best must be at least 1, not {best}")
-    order = np.argsort(-np.asarray(guesses), kind="stable")[:best]
-    return among(study, np.asarray(vectors)[order], scores, ledger, "score prediction")
-
-
 def automatic(
     engine: Engine,
     photo: AnyArray,
@@ -220,20 +218,20 @@ def automatic(
     *,
     seed: int = 0,
     steps: int | None = None,
-    best: int = 4,
+    best: int = 12,
     side: int = SIDE,
 ) -> tuple[Photo, Found]:
     """Restore a photo of any size with weights that are searched in its middle, at its own pixels.
 
-    The surrogate walks over the paper's grid by NIQE, unless other scores are given. Where the score finds nothing to
-    look at (a flat middle), the blind expert works alone.
+    The corrected surrogate ranks the paper's grid by NIQE, unless other scores are given. Where the score finds
+    nothing to look at (a flat middle), the blind expert works alone.
     Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
     Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole
     """
     y = as_photo(photo)
     study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
     scores = metric_score("niqe") if scores is None else scores
-    found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, walk=True, steps=steps)
+    found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, steps, corrected=True)
     if found.photo.shape == y.shape:
         return found.photo, found
     return engine.restorer(y, found.weights, seed=seed, steps=steps), found
