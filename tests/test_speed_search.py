@@ -1,6 +1,7 @@
 """The two sides of the speed comparison sample the same latents, for the calls that they claim."""
 
 import json
+import subprocess
 
 import numpy as np
 from linear import engine
@@ -9,6 +10,7 @@ from benchmarks.speed import search as speed
 from unires.config import SMOKE
 from unires.engine import Engine, unet_calls
 from unires.models.store import random_model
+from unires.photo import read_photo, write_photo
 from unires.restore import Restorer
 
 
@@ -36,6 +38,20 @@ def test_the_whole_grid_is_counted(tmp_path, monkeypatch):
     found = speed.compare(lambda: engine(0.1).study(photo), speed.subset(2), 3, turns=1, whole=True)["whole"]
     assert found["naive"]["unet_calls"] == 27216 and found["engine"]["unet_calls"] == 6 + 5796 * 2
     monkeypatch.setattr(speed, "compare", lambda *given: {"subset": {"speed-up": 1.23456}})
-    speed.main(["--profile", "smoke", "--out", str(tmp_path / "search.json")])
+    speed.main(["--profile", "smoke", "--no-automatic", "--out", str(tmp_path / "search.json")])
     told = json.loads((tmp_path / "search.json").read_text())
     assert told["subset"]["speed-up"] == 1.235 and told["side"] == 64 and told["steps"] == SMOKE.sample.steps
+
+
+def test_the_command_line_is_timed(monkeypatch):
+    asked = []
+
+    def run(command, **given):
+        asked.append(command)
+        write_photo(command[5], read_photo(command[4]))
+        return subprocess.CompletedProcess(command, 0, "in.png: --weights SR=1.2,DN=-0.2\n")
+
+    monkeypatch.setattr(speed.subprocess, "run", run)
+    told = speed.automatic("demo", side=96)
+    assert told["photo"] == [96, 96] and told["chosen"] == "SR=1.2,DN=-0.2" and told["seconds"] > 0
+    assert asked[0][1:4] == ["-m", "unires", "restore"] and asked[0][-2:] == ["--weights", "auto"]
