@@ -157,7 +157,7 @@ near.groupby("active experts").mean().round(1)
 #
 # $$k(w)^\top (K + \sigma^2 I)^{-1} e, \qquad k(w)_i = \exp\!\big(-\lVert w - w_i \rVert^2 / 2 r^2\big),$$
 #
-# where $K$ holds the same bells between the sampled vectors themselves, $r = 0.4$ is two intervals of the grid, and
+# where $K$ holds the same bells between the sampled vectors themselves, $r = 0.8$ is four intervals of the grid, and
 # $\sigma^2 = 0.1$ keeps it from believing every wiggle. At the six experts the error is 0, so these are known from the
 # start. A correction costs no call and no decoding: it is a product of small matrices.
 

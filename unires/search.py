@@ -22,7 +22,7 @@ from unires.tasks import Expert
 from unires.trial import Found, Trial, Vectors, anchors
 
 SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
-REACH, DOUBT = 0.4, 0.1  # of `interpolate`: twice the grid's interval; a tenth of the spread
+REACH, DOUBT = 0.8, 0.1  # of `interpolate`: four intervals of the grid; a tenth of the errors' variance
 
 Known = Float[np.ndarray, "m k"]  # vectors whose score is known
 Scores = Score | Sequence[Score]  # the first decides, the others watch
