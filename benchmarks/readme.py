@@ -20,6 +20,7 @@ from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS
 from benchmarks.publish import apart
 from benchmarks.run import ON_REQUEST
 from unires import record
+from unires.config import CONTROLS
 from unires.metrics import METRICS
 from unires.models.store import WEIGHTS, read_story, write_beside
 
@@ -155,20 +156,31 @@ def question(path: Path) -> str:
 
 
 def model_text(weights: Path = WEIGHTS) -> str:
-    """What the shipped checkpoint's own story says: size, photos, training, hash."""
-    if not (weights / "demo.json").exists():
+    """What each shipped checkpoint's own story says: size, tasks, photos, training, hash; a column a checkpoint.
+
+    Test: test_readme.py::test_each_model_tells_its_own_story
+    """
+    there = [name for name in ("demo", *CONTROLS) if (weights / f"{name}.json").exists()]
+    stories = {name: read_story(weights / f"{name}.safetensors") for name in there}
+    if not stories:
         return f"The demo checkpoint: {NOT_RUN}."
-    story = read_story(weights / "demo.safetensors")
-    photos, parts = story["photos"], {"autoencoder": "outcome_vae", "diffusion model": "outcome_ldm"}
-    lines = [("parameters", f"{story['parameters'] / 1e6:.1f} million")]
-    lines += [("trained on", f"{photos['count']} photos")]
-    for name, part in parts.items():
-        outcome = story[part]
-        lines.append((name, f"{outcome['steps']} steps, {outcome['seconds'] / 60:.0f} minutes"))
-    lines += [("device", story["device"]), ("photos' manifest", f"`{photos['manifest'][:16]}`")]
-    lines.append(("weights' sha256", f"`{story['sha256'][:16]}`"))
-    table = [("`demo.safetensors`", ""), ("---", "---"), *lines]
-    return "\n".join(f"| {name} | {fact} |" for name, fact in table)
+    facts = {
+        "parameters": lambda story: f"{story['parameters'] / 1e6:.1f} million",
+        "tasks": lambda story: ", ".join(story["train_ldm"]["tasks"]),
+        "trained on": lambda story: f"{story['photos']['count']} photos",
+        "autoencoder": lambda story: _training(story["outcome_vae"]),
+        "diffusion model": lambda story: _training(story["outcome_ldm"]),
+        "device": lambda story: story["device"],
+        "photos' manifest": lambda story: f"`{story['photos']['manifest'][:16]}`",
+        "weights' sha256": lambda story: f"`{story['sha256'][:16]}`",
+    }
+    lines = [["", *(f"`{name}.safetensors`" for name in stories)], ["---"] * (1 + len(stories))]
+    lines += [[name, *map(fact, stories.values())] for name, fact in facts.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _training(outcome: dict) -> str:
+    return f"{outcome['steps']} steps, {outcome['seconds'] / 60:.0f} minutes"
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
