@@ -1,11 +1,12 @@
 """Every way to choose the weights, compared with the exhaustive grid on the same photos.
 
-    python -m benchmarks.strategies [--out results/search]
+    python -m benchmarks.strategies [--out results/search] [--only corrected]
 
 Needs results/search/grids.npz (`python -m benchmarks.grids`) and the checkpoint that it was made with. A strategy that
 only picks from a list is replayed: its scores are looked up in the table, its calls follow from the engine's formula.
 The surrogate, the funnel, and vectors off the grid are really run. Lists and forests are learned on the learning photos
-alone. One row a strategy, photo and metric goes to strategies.jsonl.
+alone. One row a strategy, photo and metric goes to strategies.jsonl. With `--only` the strategies whose name holds one of
+these words are run, and the others' rows are kept.
 
 Share of the gain kept, on one photo: (score - score of BR) / (best score of the grid - score of BR). 1 is as good as
 the grid, 0 as good as the blind expert, below 0 worse than that; a photo on which the grid gains nothing counts as 1.
@@ -26,7 +27,7 @@ from unires.config import profile
 from unires.engine import Engine, unet_calls
 from unires.metrics import METRICS
 from unires.models.store import CheckpointError, load_model, write_beside
-from unires.record import Row, row, write_rows
+from unires.record import Row, read_rows, row, write_rows
 from unires.restore import Restorer
 from unires.search import among, funnel, grid, one_hot, strike_out, surrogate
 from unires.shapes import AnyArray
@@ -186,14 +187,26 @@ def rows_of(name: str, case: Case, outcome: Outcome, ends: tuple[float, float]) 
     return rows
 
 
-def compare(grids: Grids, cases: list[Case], engine: Engine, ledger: Path | None = None, seed: int = 0) -> list[Row]:
-    """Every strategy on every test photo.
+def compare(
+    grids: Grids,
+    cases: list[Case],
+    engine: Engine,
+    ledger: Path | None = None,
+    seed: int = 0,
+    only: list[str] | None = None,
+    before: list[Row] | None = None,
+) -> list[Row]:
+    """Every strategy on every test photo; with `only`, those named so, and of the others the rows from `before`.
 
-    Raises: ValueError if a photo is not the one of the table.
-    Test: test_strategies.py::test_every_strategy_is_compared
+    Raises: ValueError if a photo is not the one of the table, or no strategy is named so.
+    Test: test_strategies.py::test_every_strategy_is_compared, test_one_strategy_is_run_anew
     """
-    lessons, rows = Lessons.learn(grids, np.random.default_rng(seed)), []
-    strategies = replayed(grids, lessons) | real(grids, lessons, engine, ledger, seed)
+    lessons = Lessons.learn(grids, np.random.default_rng(seed))
+    every = replayed(grids, lessons) | real(grids, lessons, engine, ledger, seed)
+    strategies = {name: one for name, one in every.items() if not only or any(word in name for word in only)}
+    if not strategies:
+        raise ValueError(f"no strategy is called {' or '.join(only or [])}: choose from {', '.join(every)}")
+    rows = [one for one in before or [] if one["method"] in every.keys() - strategies.keys()]
     warm_up(engine, cases[0])
     for image, case in enumerate(tqdm(cases, desc="strategies", unit="photo")):
         if case.story.items() - grids.story["test"][image].items():
@@ -233,6 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT, help="where grids.npz lies and the rows go")
     parser.add_argument("--run", type=Path, default=RUN, help="where the ledgers lie")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="strategies whose name holds one of these words")
     given = parser.parse_args(argv)
     try:
         grids = read(given.out)
@@ -245,7 +259,12 @@ def main(argv: list[str] | None = None) -> int:
     steps = grids.story["steps"]
     engine = Engine(Restorer(model, replace(config, sample=replace(config.sample, steps=steps))))
     cases = held_out_cases(len(grids.story["test"]), grids.story["side"], config.degradations)
-    rows = compare(grids, cases, engine, given.run / "ledgers")
+    try:
+        before = read_rows(given.out / "strategies.jsonl") if given.only else []
+        rows = compare(grids, cases, engine, given.run / "ledgers", only=given.only, before=before)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
     path = write_rows(given.run, SOURCE, rows)
     write_beside(given.out / "strategies.jsonl", path.read_bytes())
     print(summary(rows).round(3).to_string())

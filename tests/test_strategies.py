@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -97,6 +98,19 @@ def test_every_strategy_is_compared(grids, cases, tmp_path):
     assert list(lines["unet_calls"]) == sorted(lines["unet_calls"])
     with pytest.raises(ValueError, match="not photo 0 of the table"):
         strategies.compare(grids, cases[1:2], engine(SLOPES), tmp_path)
+
+
+def test_one_strategy_is_run_anew(grids, cases, tmp_path):
+    run = partial(strategies.compare, grids, cases[:1], engine(SLOPES), tmp_path)
+    one = run(only=["8 most", "average"])
+    assert {r["method"] for r in one} == {"8 most frequent", "average"}
+    gone, old = one[0] | {"method": "forgotten"}, [r | {"value": 0.5} for r in one]
+    rows = run(only=["average"], before=[*old, gone])
+    kept = [r for r in rows if r["method"] == "8 most frequent"]
+    assert {r["value"] for r in kept} == {0.5} and len(rows) == len(one)  # the old rows of one, no row of what is gone
+    assert {r["value"] for r in rows if r["method"] == "average"} != {0.5}
+    with pytest.raises(ValueError, match="no strategy is called luck: choose from BR alone"):
+        run(only=["luck"])
 
 
 @pytest.mark.skipif(not (table.OUT / "strategies.jsonl").exists(), reason="the strategies have not been compared yet")
