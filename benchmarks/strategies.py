@@ -5,8 +5,8 @@
 Needs results/search/grids.npz (`python -m benchmarks.grids`) and the checkpoint that it was made with. A strategy that
 only picks from a list is replayed: its scores are looked up in the table, its calls follow from the engine's formula.
 The surrogate, the funnel, and vectors off the grid are really run. Lists and forests are learned on the learning photos
-alone. One row a strategy, photo and metric goes to strategies.jsonl. With `--only` the strategies whose name holds one of
-these words are run, and the others' rows are kept.
+alone. One row a strategy, photo and metric goes to strategies.jsonl. With `--only` the strategies whose name holds one
+of these words are run, and the others' rows are kept.
 
 Share of the gain kept, on one photo: (score - score of BR) / (best score of the grid - score of BR). 1 is as good as
 the grid, 0 as good as the blind expert, below 0 worse than that; a photo on which the grid gains nothing counts as 1.
