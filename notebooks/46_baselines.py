@@ -131,7 +131,7 @@ print("loaded:", ", ".join(peers) or "none")
 #
 # Then three ways to use the model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
-# And **automatic**: `unires.search.automatic` walks through the grid of weights by NIQE in the middle of the photo and
+# And **automatic**: `unires.search.automatic` ranks the grid of weights by NIQE in the middle of the photo and
 # restores the whole with what it has found. The search sees no sharp photo, and its seconds count.
 
 # %%
