@@ -256,9 +256,10 @@ lines if lines is None else lines.round(3)
 # One line a strategy, cheapest first; means over the photos, and the share on the worst photo. *Seconds* are given
 # where the strategy was really run; lists were looked up in the grid's table. `of the grid` is the share of its calls.
 #
-# Now the plot. Left: the score that was searched. A strategy is worth having if nothing above it lies to its left
-# (the stepped line joins those; they are numbered, and listed below). Right: LPIPS, which compares with the sharp photo and which nobody searched. A point
-# that is high on the left and no better than its neighbours on the right has learned to please the judge.
+# Now the plot. Left: the score that was searched, and in the middle the same from near. A strategy is worth having if
+# nothing above it lies to its left (the stepped line joins those; they are numbered, and listed below). Right: LPIPS,
+# which compares with the sharp photo and which nobody searched. A point that is high on the left and no better than its
+# neighbours on the right has learned to please the judge.
 
 # %%
 FAMILIES = {"corrected": "corrected surrogate", "curved": "curved surrogate", "surrogate": "surrogate",
@@ -282,19 +283,32 @@ def front(lines):
 
 
 def pareto(lines):
-    """Share kept and LPIPS against calls; the stepped line is the best that any cheaper strategy keeps."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    """Share kept, the same from near, and LPIPS against calls; the stepped line is the best that any cheaper one keeps."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
     lines = lines.assign(kind=[family(name) for name in lines.index])
-    for axis, column, label in zip(axes, (strategies.SHARE, "lpips"), ("share of the gain kept", "LPIPS"), strict=True):
-        sns.scatterplot(lines, x="unet_calls", y=column, hue="kind", style="kind", s=60, ax=axis, legend=axis is axes[1])
-        axis.set(xscale="log", xlabel="UNet calls for one photo", ylabel=label)
-    best = lines[strategies.SHARE].cummax()
-    axes[0].step(lines["unet_calls"], best, where="post", color="grey", linewidth=1)
-    axes[0].axvline(lines.loc[strategies.GRID, "unet_calls"] / 100, color="grey", linestyle=":")
-    axes[0].set_title("searched (NIQE): higher is better", fontsize=10)
-    axes[1].set_title("not searched: lower is better", fontsize=10)
-    axes[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    label_points(axes[0], {str(n): (lines.loc[name, "unet_calls"], best[name]) for n, name in enumerate(front(lines), 1)})
+    kinds = ["other list", *reversed(FAMILIES.values())]  # the last is drawn on top
+    for axis, column in zip(axes, (strategies.SHARE, strategies.SHARE, "lpips"), strict=True):
+        sns.scatterplot(
+            lines, x="unet_calls", y=column, hue="kind", style="kind", hue_order=kinds, style_order=kinds, s=60,
+            ax=axis, legend=axis is axes[2],
+        )  # fmt: skip
+        axis.set(xscale="log", xlabel="UNet calls for one photo", ylabel="share of the gain kept")
+    best, named = lines[strategies.SHARE].cummax(), {str(n): name for n, name in enumerate(front(lines), 1)}
+    points = {n: (lines.loc[name, "unet_calls"], best[name]) for n, name in named.items()}
+    for axis in axes[:2]:
+        axis.step(lines["unet_calls"], best, where="post", color="grey", linewidth=1)
+        axis.axvline(lines.loc[strategies.GRID, "unet_calls"] / 100, color="grey", linestyle=":")
+    axes[1].set(xlim=(20, 200), ylim=(0.89, 1.01))
+    axes[1].set_xticks([20, 50, 100, 200], [20, 50, 100, 200])
+    axes[1].set_xticks([], minor=True)
+    near = {n for n, (x, y) in points.items() if 20 < x < 200 and 0.89 < y < 1.01}
+    titles = ("searched (NIQE): higher is better", "its upper edge", "not searched: lower is better")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    axes[2].set(ylabel="LPIPS")
+    axes[2].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    label_points(axes[0], {n: point for n, point in points.items() if n not in near})
+    label_points(axes[1], {n: point for n, point in points.items() if n in near})
     return figure
 
 
