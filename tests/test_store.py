@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.ship import ship
-from unires.config import SMOKE
+from unires.config import SMOKE, profile
 from unires.models.ldm import take_apart
-from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint, write_beside
+from unires.models.store import WEIGHTS, CheckpointError, load_checkpoint, random_model, save_checkpoint, write_beside
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,16 @@ def test_shipping_checks_the_checkpoint(saved, tmp_path):
     with pytest.raises(CheckpointError):
         ship(run, tmp_path / "again", curves)
     assert not (tmp_path / "again").exists()
+
+
+def test_what_ships_is_small_and_tells_what_it_saw():
+    """Every shipped checkpoint loads, was trained from clean code, and saw the same photos as the others."""
+    shipped = sorted(WEIGHTS.glob("*.safetensors"))
+    assert "demo" in [path.stem for path in shipped] and sum(path.stat().st_size for path in shipped) <= 60e6
+    stories = []
+    for path in shipped:
+        _, config, story = load_checkpoint(path, profile(path.stem))
+        assert story["profile"] == path.stem and story["dirty"] is False
+        assert story["train_ldm"]["tasks"] == list(config.train.tasks)
+        stories.append(story)
+    assert len({story["photos"]["manifest"] for story in stories}) == 1
