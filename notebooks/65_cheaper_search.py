@@ -276,39 +276,50 @@ def family(name):
 # The kinds only colour the points. Drawing them:
 
 # %%
+NEAR = {"xlim": (20, 200), "ylim": (0.89, 1.01)}  # calls and shares of the middle plot
+
+
 def front(lines):
     """The strategies that no cheaper one equals."""
     best = lines[strategies.SHARE].cummax()
     return list(lines.index[best > best.shift(fill_value=-np.inf)])
 
 
-def pareto(lines):
-    """Share kept, the same from near, and LPIPS against calls; the stepped line is the best that any cheaper one keeps."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
+def scatter(axes, lines):
+    """Each strategy as a point of its kind: share kept twice, then LPIPS."""
     lines = lines.assign(kind=[family(name) for name in lines.index])
     kinds = ["other list", *reversed(FAMILIES.values())]  # the last is drawn on top
+    how = {"x": "unet_calls", "hue": "kind", "style": "kind", "hue_order": kinds, "style_order": kinds, "s": 60}
     for axis, column in zip(axes, (strategies.SHARE, strategies.SHARE, "lpips"), strict=True):
-        sns.scatterplot(
-            lines, x="unet_calls", y=column, hue="kind", style="kind", hue_order=kinds, style_order=kinds, s=60,
-            ax=axis, legend=axis is axes[2],
-        )  # fmt: skip
+        sns.scatterplot(lines, y=column, ax=axis, legend=axis is axes[2], **how)
         axis.set(xscale="log", xlabel="UNet calls for one photo", ylabel="share of the gain kept")
-    best, named = lines[strategies.SHARE].cummax(), {str(n): name for n, name in enumerate(front(lines), 1)}
-    points = {n: (lines.loc[name, "unet_calls"], best[name]) for n, name in named.items()}
+    axes[2].set(ylabel="LPIPS")
+    axes[2].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+# %% [markdown]
+# The numbers stand beside the points of the stepped line, in the plot where there is room for them.
+
+# %%
+def pareto(lines):
+    """Share kept, the same from near, and LPIPS, against calls; the stepped line is the best that any cheaper one keeps."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
+    scatter(axes, lines)
+    best = lines[strategies.SHARE].cummax()
     for axis in axes[:2]:
         axis.step(lines["unet_calls"], best, where="post", color="grey", linewidth=1)
         axis.axvline(lines.loc[strategies.GRID, "unet_calls"] / 100, color="grey", linestyle=":")
-    axes[1].set(xlim=(20, 200), ylim=(0.89, 1.01))
+    axes[1].set(**NEAR)
     axes[1].set_xticks([20, 50, 100, 200], [20, 50, 100, 200])
     axes[1].set_xticks([], minor=True)
-    near = {n for n, (x, y) in points.items() if 20 < x < 200 and 0.89 < y < 1.01}
-    titles = ("searched (NIQE): higher is better", "its upper edge", "not searched: lower is better")
+    titles = ("searched (NIQE): higher is better", "from near", "not searched: lower is better")
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=10)
-    axes[2].set(ylabel="LPIPS")
-    axes[2].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    points = {str(n): (lines.loc[name, "unet_calls"], best[name]) for n, name in enumerate(front(lines), 1)}
+    (left, right), (low, high) = NEAR.values()
+    near = {n: (x, y) for n, (x, y) in points.items() if left < x < right and low < y < high}
     label_points(axes[0], {n: point for n, point in points.items() if n not in near})
-    label_points(axes[1], {n: point for n, point in points.items() if n in near})
+    label_points(axes[1], near)
     return figure
 
 
