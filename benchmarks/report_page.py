@@ -42,6 +42,7 @@ TITLES = {  # of tables that this project writes; another one is called by its f
     "MD": "Motion blur alone",
     "DD": "Defocus alone",
     "DN": "Noise alone",
+    **{f"{70 + n}_table{n}": f"Table {n}: ours beside the paper's" for n in range(2, 8)},
 }
 
 

@@ -80,7 +80,7 @@ PAPER_FIGURES: dict[int, PaperFigure] = {
         "65_cheaper_search",
         "65_pairs.png",
         "MUSIQ over the weights of every pair of experts",
-        "minus NIQE in place of MUSIQ, on a photo of ours and a coarser grid",
+        "minus NIQE in place of MUSIQ, on a photo of ours",
     ),
     12: PaperFigure(
         photos.judges_choices,
