@@ -373,6 +373,7 @@ if lines is not None:
     shown = [name for name in lines.index if lines.loc[name, "of the grid"] <= 0.02]
     figure, axis = plt.subplots(figsize=(8, 0.28 * len(shown) + 1), layout="constrained")
     dots = dots[dots["method"].isin(shown)]
+    np.random.seed(seed)  # of the dots' jitter
     sns.stripplot(dots, x="value", y="method", order=shown, hue="image", legend=False, ax=axis)
     axis.axvline(1, color="grey", linewidth=1)
     axis.set(xlabel="share of the gain kept, one dot a photo", ylabel="")
