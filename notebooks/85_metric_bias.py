@@ -165,6 +165,7 @@ scores = list(boards[0].columns)
 ranks = pd.DataFrame([{s: spearmanr(board[s], board["LPIPS"]).statistic for s in scores[:-1]} for board in boards])
 assert ranks.abs().max(axis=None) <= 1 + 1e-9
 figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+np.random.seed(seed)  # of the dots' jitter
 sns.stripplot(ranks, orient="h", ax=axis, size=7, alpha=0.7, jitter=0.15)
 axis.plot(ranks.mean(), range(len(ranks.columns)), "k|", markersize=22)
 axis.axvline(0, color="grey", linewidth=1)
