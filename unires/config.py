@@ -247,7 +247,7 @@ CONTROLS = {
         drop_text=1.0,
         drop_image=0.0,
         words=0.0,
-        train=replace(DEMO.train, sampler_steps=1, sampler_share=1.0),
+        train=replace(DEMO.train, sampler_steps=1, sampler_share=1.0, draws=1),  # one time, one answer: one draw a pair
         sample=replace(DEMO.sample, steps=1),
         checkpoint="demo_regression",
     ),
