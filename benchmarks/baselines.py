@@ -5,6 +5,7 @@ never tuned on the photos that are judged: a user has no sharp photo to tune the
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -148,12 +149,16 @@ def regression_network(config: Config) -> Callable[[Photo], Photo]:
     """The profile's own network, trained on the same pairs to answer in one step with their mean: the honest control.
 
     It knows no noise levels, prompts or experts; what ours is better by is owed to diffusion and composition.
-    Raises: CheckpointError where no such checkpoint ships.
+    Its checkpoint doesn't ship (three networks are too large for a package): train it and it is found.
+    Raises: CheckpointError where it was not trained.
     Test: test_baselines.py::test_the_regression_network_takes_one_step
     """
     name = f"{config.name}_regression"
     if name not in CONTROLS:
-        raise CheckpointError(f"no checkpoint {name} ships")
+        raise CheckpointError(f"profile {config.name} has no regression network")
+    where = CONTROLS[name].checkpoint
+    if where is not None and not Path(where).is_file():
+        raise CheckpointError(f"{where} is not there: python -m unires train --profile {name} --photos FOLDER")
     model, own, _ = load_model(CONTROLS[name])
     restorer = Restorer(model, own)
     return lambda y: restorer(y, {"BR": 1.0})

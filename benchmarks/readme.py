@@ -19,6 +19,7 @@ from benchmarks import pair
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS
 from benchmarks.publish import apart
 from benchmarks.run import ON_REQUEST
+from benchmarks.ship import CURVES
 from unires import record
 from unires.config import CONTROLS
 from unires.metrics import METRICS
@@ -155,13 +156,19 @@ def question(path: Path) -> str:
     return " ".join(found.group(1).replace("|", "\\|").split())
 
 
-def model_text(weights: Path = WEIGHTS) -> str:
-    """What each shipped checkpoint's own story says: size, tasks, photos, training, hash; a column a checkpoint.
+def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
+    """What each checkpoint's own story says: size, tasks, photos, training, hash; a column a checkpoint.
+
+    The story of one that doesn't ship lies among the training curves.
 
     Test: test_readme.py::test_each_model_tells_its_own_story
     """
-    there = [name for name in ("demo", *CONTROLS) if (weights / f"{name}.json").exists()]
-    stories = {name: read_story(weights / f"{name}.safetensors") for name in there}
+    stories = {
+        f"`{name}`" + ("" if folder == weights else " (not shipped)"): read_story(folder / f"{name}.safetensors")
+        for name in ("demo", *CONTROLS)
+        for folder in (weights, curves)
+        if (folder / f"{name}.json").exists()
+    }
     if not stories:
         return f"The demo checkpoint: {NOT_RUN}."
     facts = {
@@ -174,7 +181,7 @@ def model_text(weights: Path = WEIGHTS) -> str:
         "photos' manifest": lambda story: f"`{story['photos']['manifest'][:16]}`",
         "weights' sha256": lambda story: f"`{story['sha256'][:16]}`",
     }
-    lines = [["", *(f"`{name}.safetensors`" for name in stories)], ["---"] * (1 + len(stories))]
+    lines = [["", *stories], ["---"] * (1 + len(stories))]
     lines += [[name, *map(fact, stories.values())] for name, fact in facts.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,6 +1,7 @@
 """Put a trained checkpoint into the package, and its loss curves into results/training.
 
 python -m benchmarks.ship results/runs/train-demo
+python -m benchmarks.ship results/runs/train-demo_regression --story    # weights too large beside the others
 """
 
 import argparse
@@ -12,9 +13,9 @@ from unires.models.store import WEIGHTS, load_checkpoint, read_story, write_besi
 CURVES = Path(__file__).parents[1] / "results" / "training"
 
 
-def ship(run: Path, weights: Path = WEIGHTS, curves: Path = CURVES) -> None:
+def ship(run: Path, weights: Path | None = WEIGHTS, curves: Path = CURVES) -> None:
     """Copy weights, story and curves of a finished training run; the checkpoint is loaded first, so that a
-    damaged one never ships.
+    damaged one never ships. Without a folder for the weights, the story goes to the curves and the weights stay.
 
     Raises: CheckpointError, FileNotFoundError.
     Test: test_store.py::test_shipping_checks_the_checkpoint
@@ -26,11 +27,15 @@ def ship(run: Path, weights: Path = WEIGHTS, curves: Path = CURVES) -> None:
     load_checkpoint(path, profile(read_story(path)["profile"]))
     for part in ("vae", "ldm"):
         write_beside(curves / f"{path.stem}_{part}_loss.jsonl", (run / part / "loss.jsonl").read_bytes())
-    for file in (path, path.with_suffix(".json")):
-        write_beside(weights / file.name, file.read_bytes())
+    if weights is not None:
+        write_beside(weights / path.name, path.read_bytes())
+    story = path.with_suffix(".json")
+    write_beside((weights or curves) / story.name, story.read_bytes())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    ship(parser.parse_args().run)
+    parser.add_argument("--story", action="store_true", help="story and curves alone; the weights stay where they are")
+    given = parser.parse_args()
+    ship(given.run, None if given.story else WEIGHTS)

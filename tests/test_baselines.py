@@ -95,9 +95,13 @@ def test_real_esrgan_keeps_the_size(scene, monkeypatch):
 
 def test_the_regression_network_takes_one_step(scene, monkeypatch):
     smoke = profile("smoke")
-    with pytest.raises(CheckpointError, match="no checkpoint smoke_regression ships"):
+    with pytest.raises(CheckpointError, match="profile smoke has no regression network"):
         baselines.regression_network(smoke)
     control = replace(smoke, sample=replace(smoke.sample, steps=1))
+    absent = replace(control, checkpoint="nowhere/smoke_regression.safetensors")
+    monkeypatch.setitem(baselines.CONTROLS, "smoke_regression", absent)
+    with pytest.raises(CheckpointError, match="nowhere.*unires train --profile smoke_regression"):
+        baselines.regression_network(smoke)
     monkeypatch.setitem(baselines.CONTROLS, "smoke_regression", control)
     restored = baselines.regression_network(smoke)(scene)
     check(restored, scene)

@@ -107,17 +107,21 @@ def test_notebooks_on_request_are_told_apart(tmp_path):
 
 
 def test_each_model_tells_its_own_story(tmp_path):
-    assert "not run" in readme.model_text(tmp_path)
+    curves = tmp_path / "curves"
+    curves.mkdir()
+    assert "not run" in readme.model_text(tmp_path, curves)
     outcome = {"steps": 12, "seconds": 630}
     story = {"parameters": 1_250_000, "photos": {"count": 7, "manifest": "ab" * 32}, "device": "toy"}
     story |= {"outcome_vae": outcome, "outcome_ldm": outcome | {"steps": 34}, "sha256": "cd" * 32}
     story |= {"train_ldm": {"tasks": ["SR", "DN"]}}
     (tmp_path / "demo.json").write_text(json.dumps(story))
     (tmp_path / "demo_sr_only.json").write_text(json.dumps(story | {"train_ldm": {"tasks": ["SR"]}}))
-    text = readme.model_text(tmp_path)
+    (curves / "demo_regression.json").write_text(json.dumps(story))
+    text = readme.model_text(tmp_path, curves)
+    assert text.splitlines()[0] == "|  | `demo` | `demo_sr_only` | `demo_regression` (not shipped) |"
     assert line(text, "trained on")[1] == "7 photos" and line(text, "parameters")[1] == "1.2 million"
-    assert line(text, "diffusion model")[1:] == ["34 steps, 10 minutes"] * 2  # 10.5 rounds to even
-    assert line(text, "tasks") == ["tasks", "SR, DN", "SR"]
+    assert line(text, "diffusion model")[1:] == ["34 steps, 10 minutes"] * 3  # 10.5 rounds to even
+    assert line(text, "tasks") == ["tasks", "SR, DN", "SR", "SR, DN"]
 
 
 def test_only_what_is_between_markers_changes():

@@ -94,6 +94,12 @@ def test_shipping_checks_the_checkpoint(saved, tmp_path):
     ship(run, weights, curves)
     assert (weights / "small.safetensors").read_bytes() == saved.read_bytes()
     assert (curves / "small_ldm_loss.jsonl").is_file()
+    ship(run, None, tmp_path / "story")
+    assert {file.name for file in (tmp_path / "story").iterdir()} == {
+        "small.json",
+        "small_vae_loss.jsonl",
+        "small_ldm_loss.jsonl",
+    }
     saved.write_bytes(b"damaged")
     with pytest.raises(CheckpointError):
         ship(run, tmp_path / "again", curves)

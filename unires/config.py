@@ -249,7 +249,7 @@ CONTROLS = {
         words=0.0,
         train=replace(DEMO.train, sampler_steps=1, sampler_share=1.0, draws=1),  # one time, one answer: one draw a pair
         sample=replace(DEMO.sample, steps=1),
-        checkpoint="demo_regression",
+        checkpoint="results/runs/train-demo_regression/demo_regression.safetensors",  # where training leaves it
     ),
 }
 
