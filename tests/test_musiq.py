@@ -475,3 +475,7 @@ def test_pickles_are_refused_with_the_cure(pyiqa, tmp_path, monkeypatch):
 def test_the_speed_script_runs(pyiqa):
     found = speed.compare([32], batch=2, turns=1, depth=1)
     assert found["32"]["ours, images a second"] > 0 and found["32"]["largest relative difference"] < 1e-4
+    model, x = Musiq(PYIQA, nnx.Rngs(0)), np.zeros((1, 512, 512, 3), np.float32)
+    tokens = 1 + 16**2 + 12**2 + 7**2
+    dense = 2 * tokens * (4 * 384**2 + 2 * 384 * 1152) * PYIQA.depth  # the transformers' linear layers alone
+    assert dense < speed.flops(model, x) < 3 * dense

@@ -1,10 +1,12 @@
 """How fast is our MUSIQ beside pyiqa's, on this machine? Writes musiq.json beside this file.
 
-    python -m benchmarks.speed.musiq [--sizes 512 256] [--batch 8] [--turns 3] [--threads 1]
+    python -m benchmarks.speed.musiq [--sizes 512 256] [--batch 8] [--turns 3] [--threads N]
 
 The same random weights in both (speed doesn't depend on them), and the same photos: ours compiled and in one batch,
 pyiqa's one photo after another, as it is used. They are measured in turns in one run (ours, theirs, ours, theirs), so
-that a busy machine slows both alike; the ratio is the number to keep. Needs pip install unires[paper].
+that a busy machine slows both alike; the ratio is the number to keep. Both use all cores. Beside it stands the `limit`:
+how much faster than pyiqa a code would be that multiplies large matrices all the time, as fast as this machine can. No
+code that computes the same numbers in float32 gets past it. Needs pip install unires[paper].
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import import_pyiqa
@@ -45,6 +48,27 @@ def their_musiq() -> type:
     return MUSIQ
 
 
+def flops(model: Musiq, x: np.ndarray) -> float:
+    """Floating-point operations of one photo, by the compiler's count.
+
+    Test: test_musiq.py::test_the_speed_script_runs
+    """
+    arrays, rebuild = take_apart(model)
+    compiled = jax.jit(lambda arrays, x: rebuild(arrays)(x)).lower(arrays, x[:1]).compile()
+    return compiled.cost_analysis()["flops"]
+
+
+def peak(size: int = 2048) -> float:
+    """Operations a second of a product of large matrices: the most that this machine gives.
+
+    Test: test_musiq.py::test_the_speed_script_runs
+    """
+    square = jnp.ones((size, size))
+    product = jax.jit(jnp.matmul)
+    product(square, square).block_until_ready()
+    return 2 * size**3 / min(seconds(lambda: product(square, square).block_until_ready()) for _ in range(5))
+
+
 def compare(sizes: list[int], batch: int, turns: int, depth: int = PYIQA.depth) -> dict:
     """Images a second of both, and the median of the ratios, for each size.
 
@@ -58,7 +82,7 @@ def compare(sizes: list[int], batch: int, turns: int, depth: int = PYIQA.depth) 
     config = replace(PYIQA, depth=depth)
     _, rebuild = take_apart(Musiq.abstract(config))
     ours = rebuild(convert({name: value.numpy() for name, value in theirs.state_dict().items()}, config))
-    rng, found = np.random.default_rng(0), {}
+    rng, found, most = np.random.default_rng(0), {}, peak()
     for size in sizes:
         x = rng.random((batch, size, size, 3), np.float32)
         photos = [torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)[None])) for photo in x]
@@ -77,6 +101,7 @@ def compare(sizes: list[int], batch: int, turns: int, depth: int = PYIQA.depth) 
             "ours, images a second": round(batch / median(a for a, _ in times), 3),
             "pyiqa, images a second": round(batch / median(b for _, b in times), 3),
             "ours is faster by": round(median(b / a for a, b in times), 2),
+            "limit": round(median(b for _, b in times) / batch / (flops(ours, x) / most), 2),
             "first call, seconds": round(compiling, 1),
             "largest relative difference": float(f"{apart:.1e}"),
         }
@@ -88,7 +113,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 256])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; ours takes all cores")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
     parser.add_argument("--depth", type=int, default=PYIQA.depth, help="fewer layers only to try the script")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
