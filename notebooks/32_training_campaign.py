@@ -56,7 +56,9 @@ config = PROFILES[profile]
 #
 # 1. **Equal compute, not equal steps.** A wider network learns more from a step and takes longer for it. Each trial
 #    has as many steps as fit into about the same seconds on two processor cores, and both are written down.
-# 2. **One change at a time**, from one common start: same autoencoder, same seed, same photos in the same order.
+# 2. **One change at a time**, from one common start: same autoencoder, same seed, same photos in the same order. One
+#    trial changes nothing but the seed: what it differs by is chance, and a smaller difference between two other
+#    trials means nothing.
 # 3. **Photos that nobody trains on and nobody is tested on.** One photo in sixteen of the training folder, chosen by
 #    its hash, is set aside for *validation*. Choices are made on these. The test photos of the tables stay unseen
 #    until the choices are made; whoever looks at them ten times and keeps the best has trained on them.
@@ -98,7 +100,7 @@ if trials:
 # %%
 if trials:
     assert len({trial["photos"] for trial in trials}) == 1  # the same photos for everyone
-    assert {trial["seed"] for trial in trials} == {training_trials.SEED}
+    assert [trial["trial"] for trial in trials if trial["seed"] != training_trials.SEED] == ["another seed"]
     mean = table.groupby("trial", sort=False).mean(numeric_only=True)
     display(pd.DataFrame(training_trials.costs(trials)).set_index("trial").join(mean).round(3))
 
