@@ -32,7 +32,7 @@
 #
 # The experts, by the paper's abbreviations: **BR** blind restoration (no prompt), **SR** super-resolution,
 # **MD** motion deblurring, **DD** defocus deblurring, **DN** denoising, and **DownLQ**, which is SR that is only
-# shown a reduced copy of the photo and therefore makes up more detail. **LQ** is a flawed (low-quality) photo,
+# shown a reduced copy of the photo and is to make up more detail. **LQ** is a flawed (low-quality) photo,
 # **HQ** a sharp one.
 
 # %% tags=["parameters"]
@@ -110,17 +110,17 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `00_map` | What is UniRes and where is everything? | <1, <1 |
 # | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, <1 |
 # | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
-# | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
+# | `20_latents` | What is a latent, and what does it cost to work there? | <1, 2 |
 # | `25_paper_size` | Is the large model the public one, and how do its weights get in? | <1, <1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
 # | `32_training_campaign` | Which choices make experts that differ? | <1, <1 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
-# | `45_specialisation` | Is each expert the best at its own flaw? | <1, 30 on request |
-# | `46_baselines` | What would a user pick instead? | <1, 15 on request |
+# | `45_specialisation` | Is each expert the best at its own flaw? | <1, 25 on request |
+# | `46_baselines` | What would a user pick instead? | <1, 30 on request |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
-# | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 1 |
+# | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 2 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
-# | `65_cheaper_search` | How little of the grid is enough? | <1, 2 |
+# | `65_cheaper_search` | How little of the grid is enough? | <1, 1 |
 # | `72_table2` | Who restores best where several flaws meet, in the paper and here? | <1, <1 |
 # | `73_table3` | And where a small photo is to become large? | <1, <1 |
 # | `74_table4` | What is lost when one part is taken away? | <1, 1 |
@@ -128,7 +128,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `76_table6` | Is each expert good at its own task? | <1, <1 |
 # | `77_table7` | Which flaws are in the test sets, and how many of each? | <1, <1 |
 # | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
-# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 1 |
+# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 2 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]

@@ -15,7 +15,7 @@
 # **Out:** reconstructions and their error (rows of the method `autoencoder`: the ceiling of everything that
 # follows), a look at single channels, the reading of the choice, and latents at every noise level.
 #
-# **Minutes:** smoke under 1 | demo under 1. In smoke the weights are random: there, only shapes and identities mean
+# **Minutes:** smoke under 1 | demo about 2. In smoke the weights are random: there, only shapes and identities mean
 # anything, and the pictures show it.
 
 # %% tags=["parameters"]
@@ -232,11 +232,12 @@ for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
 save_figure(figure, run_dir, "20_which_autoencoder.png");
 
 # %% [markdown]
-# How to read it. A candidate is out of the race if another one is better *and* quicker. But beware of the winner: the
-# more numbers a latent keeps, the better the reconstruction, always. A position stands for $3f^2$ numbers of the
-# photo; an autoencoder with $c = 3f^2$ channels loses nothing by merely sorting pixels anew, and diffusion on it would
-# be diffusion on pixels again. So the honest question is quality at an equal **share** $c / 3f^2$, and how small a
-# share still leaves a ceiling that we can live with.
+# How to read it. A candidate is out of the race if another one *of the same share* (see below) is better and quicker;
+# `f8 c64 p4` beats ours in both, at a larger share. Beware of such a winner: the more numbers a latent keeps, the
+# better the reconstruction, always. A position stands for $3f^2$ numbers of the photo; an autoencoder with $c = 3f^2$
+# channels loses nothing by merely sorting pixels anew, and diffusion on it would be diffusion on pixels again. So the
+# honest question is quality at an equal **share** $c / 3f^2$, and how small a share still leaves a ceiling that we can
+# live with.
 #
 # A second trap is the diffusion model that comes after. A convolution learns one filter for all positions. With a
 # factor of 4 it sees four times as many positions of the same photos as with 8, and what it learns at one holds at the

@@ -231,7 +231,7 @@ assert not (folder / "out.safetensors").exists()
 # %% [markdown]
 # ## Prompts without a text tower
 #
-# The tower is a third of the model, and this method asks it the same few prompts for ever. `--prompts` computes their
+# The tower is a quarter of the model, and this method asks it the same few prompts for ever. `--prompts` computes their
 # context vectors once, writes them beside the checkpoint and leaves the tower out. What must be said about the tower
 # itself: it has 24 layers and the 23rd is read (then normalised); tokens are byte pairs of a published vocabulary,
 # which Python packages of CLIP ship. An empty prompt is just start and end:

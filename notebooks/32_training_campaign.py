@@ -8,8 +8,8 @@
 # %% [markdown]
 # # 32 The training campaign
 #
-# **Question.** A laptop trains the small model in an hour or two, so not everything can be tried. Which choices make
-# experts that differ, and how was that found out?
+# **Question.** A laptop trains the small model in a little over two hours, so not everything can be tried. Which
+# choices make experts that differ, and how was that found out?
 #
 # **In:** the committed rows of short trainings (`results/training/trials.jsonl`), the autoencoders' trials of
 # notebook 20, and the loss of the shipped run at every step. **Out:** what each change did at equal compute, drawn
@@ -189,4 +189,5 @@ print(len(rows), "rows")
 # 1. Add a trial of your own to `TRIALS` (another rate, fewer channels) and run it with `--only`. What would it have to
 #    show before you spent an hour on it?
 # 2. Give SR a weight of zero in `task_weights`. Does MD learn faster, at the same number of its own pairs?
-# 3. Repeat one trial with three seeds. Is the difference between two trials larger than that between two seeds?
+# 3. One other seed is one sample of chance. Change `SEED` in `training_trials`, repeat two trials into another file, and
+#    look: do they keep their order?

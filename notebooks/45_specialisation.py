@@ -15,8 +15,8 @@
 # **Out:** a matrix, experts by flaws: rows of PSNR and LPIPS, two heat maps, and a table of bars with what was
 # measured beside each goal, reached or not.
 #
-# **Minutes:** smoke under 1 | demo about 30. It runs on request: `python -m benchmarks.run --profile demo --only
-# 45_specialisation`. A look at one photo of each set takes a minute in notebook 40; a claim needs many.
+# **Minutes:** smoke under 1 | demo about 25. It runs on request: `python -m benchmarks.run --profile demo --only
+# 45_specialisation`. Notebook 40 looks at eight photos of each set; a claim needs more.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -264,6 +264,11 @@ save_figure(figure, run_dir, "45_downlq.png")
 down = specialisation.down_lq_bars([one for one in told if one["metric"] != "lpips"])
 write_table(down.set_index(["set", "what"]), run_dir, "45_downlq_bars")
 down.round(4)
+
+# %% [markdown]
+# Where the line for detail bends down, the network was told less than it can make up for: it blurs in place of inventing.
+# The skill to invent is learned, and ours has learned little of it; the paper's network came with it from its
+# pre-training on a world of photos.
 
 # %% [markdown]
 # ## What to try

@@ -123,8 +123,8 @@ assert gap < 1e-3 * size
 # %% [markdown]
 # **Mixing in every step is not mixing photos.** After one step the two agree. But the network isn't linear: the
 # mixed latent is what *all* experts see in the next step, so each can react to what the others did. Averaging
-# two finished photos is a double exposure; composing is a conversation. The distance between the two, as a
-# PSNR (the higher, the closer):
+# two finished photos is a double exposure; composing is a conversation. With few steps it is a short one. The distance
+# between the two, as a PSNR (the higher, the closer), and what the judges say:
 
 # %%
 half = {"SR": 0.5, "DN": 0.5}
@@ -196,8 +196,9 @@ for name, w in trials.items():
 #
 # The paper's Figure 9 walks from super-resolution to denoising. The two pull in opposite directions: SR has
 # learnt to put detail where there is little, and takes noise for detail; DN has learnt to take grain away, and
-# takes texture for grain. A photo that is both small and noisy needs a point between them. Below each photo lies
-# its middle, enlarged four times by repeating pixels.
+# takes texture for grain. A photo that is both small and noisy needs a point between them. Ours was trained on small
+# photos that are noisy, too (notebook 10), so its SR also denoises: watch whether the two judges want the same point.
+# Below each photo lies its middle, enlarged four times by repeating pixels.
 
 # %%
 steps = np.linspace(1, 0, 6).round(1)

@@ -15,7 +15,7 @@
 # (`complex`), and without any flaw at all. **Out:** the paper's Figure 3 with factors 1 to 16, curves of fidelity and
 # of detail over the factor, and mixtures of several positions of the dial: rows in `rows.jsonl`.
 #
-# **Minutes:** smoke under 1 | demo about 1.
+# **Minutes:** smoke under 1 | demo about 2.
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. **DownLQ** with factor f asks the question of
 # super-resolution (SR), but the photo that it shows the network was first reduced f times in pixel space and then
@@ -328,9 +328,10 @@ for method, w in list(zip(methods, vectors, strict=True))[len(dial) :]:
     assert not np.array_equal(guessed, composed)
 
 # %% [markdown]
-# Whoever must not invent (a doctor, a court) stays at factor 1, and may go below it with a negative weight. Whoever
-# wants a pretty picture turns the dial until they see something wrong. There is no setting that is right for both, and
-# that is why the paper makes it a dial and gives its weight to the search of notebook 60.
+# Whoever must not invent (a doctor, a court) stays at factor 1. A negative weight of a larger factor finds more true
+# detail, and more wrong detail as well. Whoever wants a pretty picture turns the dial until they see something wrong.
+# There is no setting that is right for both, and that is why the paper makes it a dial and gives its weight to the
+# search of notebook 60.
 #
 # ## What to try
 #

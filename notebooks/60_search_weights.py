@@ -212,7 +212,7 @@ save_figure(figure, run_dir, "60_scores.png")
 plt.show()
 
 # %% [markdown]
-# (The axes don't begin at 0, so that near ties can be seen: compare the order of the bars, not their lengths.) The
+# (The axes don't begin at 0, so that near ties can be seen: compare the order of the dots, not their distances.) The
 # rank correlation says how far the two agree on the order: 1 the same order, 0 none, -1 the opposite one.
 #
 # ## 5 Every photo of every set

@@ -85,7 +85,7 @@ real = printed.loc["RealSR-x4"]
 assert {real[judge].idxmin() for judge in ("clipiqa", "musiq", "maniqa")} == {real["psnr"].idxmax()}
 
 # %% [markdown]
-# With five methods a rank correlation is a rough thing: swapping two neighbours moves it by a fifth. But the *sign* is
+# With five methods a rank correlation is a rough thing: swapping two neighbours moves it by a tenth. But the *sign* is
 # worth a look. On RealSR it is extreme: the method that is first by PSNR is last by all three judges without reference.
 #
 # ## 2 Ours on the isolated set

@@ -101,7 +101,8 @@ print(f"{len(rows)} values in the table's lines, {len(own)} of them are this not
 # %% [markdown]
 # ## 3 Side by side
 #
-# Shaded are the best three among lines on the same photos. On our sets there are three lines each, so the shade is the rank.
+# Shaded are the best three among lines on the same photos. On our sets there are three lines each, and four for SR: so
+# the shade is nearly the rank.
 
 # %%
 ours = tables.ours(rows)
@@ -123,8 +124,8 @@ tables.reasons(ours, lines, METRICS)
 # ## 4 Is an expert an expert?
 #
 # For each task the gain of its expert over doing nothing, and over the expert without a prompt. To the right of the line is
-# better, in each panel. Motion and defocus blur destroy detail that nobody can bring back for sure, so there PSNR gains are
-# hard to come by, even where the eye sees a gain.
+# better, in each panel. Small size and blur destroy detail that nobody can bring back for sure, so there PSNR gains are
+# hard to come by, even where the eye sees a gain. SR may even lose PSNR.
 
 # %%
 gains = []

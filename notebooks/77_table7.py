@@ -164,5 +164,5 @@ surplus
 #    yourself? What would that mean for the columns of Table 7?
 # 2. Leave LIVE out. Are the four flaws still balanced, and which comparison between methods would you no longer believe?
 # 3. Real flaws come together by cause: dark means noise *and* motion. Weigh Complex11's mixtures so that such pairs
-#    count more. Which methods of notebook 72 change places?
+#    count more. Which methods of notebook 46 change places?
 # 4. How many photos with a *given pair* of flaws has Complex11? Count by hand first, as above.

@@ -336,8 +336,8 @@ for expert in STRANGERS:
 # %% [markdown]
 # **Write it or compose it?** If a photo is noisy and shaken, why not simply *say* so in one prompt? Because no training
 # pair ever had both: the sentence with the words of two tasks is new to the network, while its two halves are not.
-# Eq. 2 asks both questions in words that the network knows, and mixes the answers. That is the paper's whole argument,
-# in one comparison:
+# Eq. 2 asks both questions in words that the network knows, and mixes the answers. That is the paper's argument. The
+# comparison below can't prove it, with so few photos that have both flaws:
 
 # %%
 pair = table.loc[["MD=1", "DN=1", "both tasks=1", "MD=0.5 DN=0.5"]]
@@ -360,5 +360,5 @@ pair.round(3)
 # 2. Leave one side out: +1 positive and -1 blind, or +1 blind and -1 negative. Which of the two does the work?
 # 3. Put your own words into STRANGERS: a synonym ("Noise reduction"), a typing error ("Denoize"), another language.
 #    Which would a *pre-trained* text encoder understand, and this one not?
-# 4. Add rain: write a flaw that draws streaks, teach the prompt with `unires.train` from the shipped checkpoint for some
-#    hundred steps, and look at its bar in section 5 again.
+# 4. Add rain: write a flaw that draws streaks, teach the prompt with `unires.fit.fit`, which takes the shipped weights
+#    to start from, for some hundred steps, and look at its bar in section 5 again.

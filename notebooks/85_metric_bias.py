@@ -15,7 +15,7 @@
 # by score, with and without a guard; the photo on which the score's choice is worst, beside the oracle's choice, as in
 # the paper's Figure 12; and two tricks that try to fool the score: rows in `rows.jsonl`.
 #
-# **Minutes:** smoke under 1 | demo about 1.
+# **Minutes:** smoke under 1 | demo about 2.
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. A **no-reference** score (NIQE; the paper uses MUSIQ)
 # looks at the restored photo alone. **LPIPS** compares it with HQ. The **oracle** chooses by LPIPS, which nobody can do

@@ -257,7 +257,7 @@ keep(failure_cases(ours, failures, zoom=zoom), "90_failures.jpg") if failures el
 # ## 7 Where the numbers come from
 #
 # A number without a story is a rumour. `run.json` holds the commit and whether files differed from it, versions,
-# device, and hashes: of the checkpoint, and of every evaluation photo, sharp and flawed. A run that was started
+# device, and hashes: of the `demo` checkpoint, and of every evaluation photo, sharp and flawed. A run that was started
 # by hand, notebook by notebook, holds less; then it says so.
 
 # %%
