@@ -93,7 +93,11 @@ def agree(one: Published, ours: list[float]) -> bool:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.splitlines()[0])
     parser.parse_args(argv)
-    photos, wrong = pairs(), 0
+    try:
+        photos, wrong = pairs(), 0
+    except (FileNotFoundError, ImportError) as missing:
+        print(f"not run: {missing}", file=sys.stderr)
+        return 2
     for one in published():
         try:
             ours = scores(one, photos)

@@ -9,6 +9,7 @@ rounding; ends with 1 where they are not.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -61,14 +62,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
     parser.add_argument("--steps", type=int, default=200, help="of the diffusion model")
     given = parser.parse_args(argv)
+    shipped = {part: losses(CURVES / f"{given.profile}_{part}_loss.jsonl") for part in ("vae", "ldm")}
+    if missing := [part for part, curve in shipped.items() if not curve]:
+        print(f"{given.profile} has no committed losses of {', '.join(missing)} in {CURVES.name}", file=sys.stderr)
+        return 2
     run = RUN / given.profile
+    shutil.rmtree(run, ignore_errors=True)  # an earlier run's losses would be compared in place of today's
     command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
     run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
     worst = 0.0
     for part, steps in (("vae", None), ("ldm", given.steps)):
-        shipped = losses(CURVES / f"{given.profile}_{part}_loss.jsonl")
         again = losses(run / part / "loss.jsonl")[:steps]
-        difference, step = apart(shipped, again)
+        difference, step = apart(shipped[part], again)
         print(f"{part}: {len(again)} losses, largest relative difference {difference:.1e} at step {step}")
         worst = max(worst, difference)
     return int(worst > SAME)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
+from PIL.ExifTags import Base
 from tqdm import tqdm
 
 from unires.metrics import EVERY, METRICS, measure
@@ -81,7 +82,7 @@ def matched(
 
 
 def folder_rows(triples: list[tuple[str, Path | None, Path | None]], where: str, method: str, metrics) -> list[Row]:
-    """One row an image and metric. What can't be measured says why: no result, no reference, too small, no weights.
+    """One row an image and metric. What can't be measured says why: no result, no reference, too small, flat.
 
     Test: test_folder_baseline.py::test_rows_of_a_folder
     """
@@ -103,6 +104,8 @@ def folder_rows(triples: list[tuple[str, Path | None, Path | None]], where: str,
                 except MissingWeights:  # its message holds this machine's folders, which no row should
                     names = " and ".join(" or ".join(file.name for file in choice) for choice in metric.needs)
                     rows.append(not_run(*what, f"weights are missing: {names}", **about))
+                except ValueError as error:  # a photo without texture has no NIQE, say
+                    rows.append(not_run(*what, str(error), **about))
     return rows
 
 
@@ -135,7 +138,8 @@ def measure_folder(
 def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
-            return image.size
+            turned = image.getexif().get(Base.Orientation, 1) >= 5  # by a quarter, as `read_photo` will turn it
+            return image.size[::-1] if turned else image.size
     except OSError as error:
         raise FolderError(f"{path} can't be read as an image ({error}): write it again") from error
 

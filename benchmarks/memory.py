@@ -31,7 +31,7 @@ from unires.train import ldm_objective, split
 OUT = Path(__file__).parents[1] / "results" / "paper" / "memory.json"
 HASTE = {"xla_backend_optimization_level": 0}  # of machine code, which comes after the buffers are placed
 PROMPTS = 7  # no text, four tasks, positive and negative words
-# Name of the machine to its mesh and micro-batches a step, so that 256 rows fit.
+# Name of the machine to its mesh and micro-batches a step; whether 256 rows fit is the question.
 MACHINES = {
     "1 x 80 GB": ({"data": 1, "fsdp": 1}, 64),
     "8 x 80 GB": ({"data": 1, "fsdp": 8}, 8),

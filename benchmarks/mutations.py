@@ -96,7 +96,9 @@ def copy(tree: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutations", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="corruptions by name; the others' results stay")
+    names = [one.name for one in MUTATIONS]
+    only = "corruptions by name; the others' results stay"
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=only)
     given = parser.parse_args(argv)
     chosen = [one for one in MUTATIONS if not given.only or one.name in given.only]
     told = {one["mutation"]: one for one in json.loads(OUT.read_text())} if OUT.exists() else {}

@@ -118,7 +118,6 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
     for path in notebooks:
         check(path, given)
     _refuse_mixing(run_dir, profile, seed)
-    started = time.perf_counter()
     planned = {path.stem: {"status": "not reached"} for path in notebooks}
     facts = _provenance(profile, seed)  # the notebooks add the hashes of the weights and photos that they use
     record.write_run(run_dir, **facts, parameters=extra, finished=False, notebooks=planned)
@@ -128,9 +127,9 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
                 bar.set_postfix_str(path.stem)
                 _one(path, given, run_dir, root)
     finally:
-        record.write_run(run_dir, seconds=round(time.perf_counter() - started, 1))
         pages.index(run_dir)
-    states = record.read_run(run_dir)["notebooks"].values()
+    states = record.read_run(run_dir)["notebooks"].values()  # those of an earlier call too, which this one continued
+    record.write_run(run_dir, seconds=round(sum(state.get("seconds") or 0 for state in states), 1))
     record.write_run(run_dir, finished=all(state["status"] == "ok" for state in states))
     if (run_dir / "report.html").exists():  # notebook 90 wrote it before it was finished itself
         from benchmarks import report_page  # loads much, and JAX with it: not before the notebooks are done
@@ -159,7 +158,8 @@ def _one(path: Path, given: dict[str, Any], run_dir: Path, root: Path) -> None:
         raise Failed(f"{path.stem} failed: {type(error).__name__}: {error}") from error
     finally:
         seconds = round(time.perf_counter() - started, 1)
-        record.write_run(run_dir, notebooks={path.stem: {"status": status, "seconds": seconds}})
+        state = {"status": status, "seconds": seconds, "commit": record.read_run(run_dir).get("commit")}
+        record.write_run(run_dir, notebooks={path.stem: state})
     executed = pages.clean(executed, root)
     folder = run_dir / ("notebooks" if status == "ok" else "failed")
     folder.mkdir(exist_ok=True)

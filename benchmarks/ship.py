@@ -25,7 +25,7 @@ def ship(run: Path, weights: Path | None = WEIGHTS, curves: Path = CURVES) -> No
         raise FileNotFoundError(f"{run} must hold one .safetensors file, it holds {len(found)}: is training finished?")
     (path,) = found
     load_checkpoint(path, profile(read_story(path)["profile"]))
-    for part in ("vae", "ldm"):
+    for part in [part for part in ("vae", "ldm") if (run / part).is_dir()]:
         write_beside(curves / f"{path.stem}_{part}_loss.jsonl", (run / part / "loss.jsonl").read_bytes())
     if weights is not None:
         write_beside(weights / path.name, path.read_bytes())

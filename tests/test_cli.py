@@ -37,7 +37,7 @@ def test_weights_are_parsed():
     [
         (["missing.png", "out.png"], "missing.png"),
         (["in.png", "out.png", "--weights", "SR=2"], "sum to 1"),
-        (["in.png", "out.png", "--checkpoint", "nowhere"], "nowhere.safetensors not found"),
+        (["in.png", "out.png", "--checkpoint", "nowhere"], "no checkpoint nowhere"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, say):
@@ -58,6 +58,22 @@ def test_a_folder_with_one_bad_photo(tmp_path, checkpoint, capsys):
     assert main(["restore", str(folder), str(out), "--checkpoint", checkpoint, "--steps", "1"]) == 1
     assert "bad.jpg" in capsys.readouterr().err
     assert read_photo(out / "good.png").shape == (48, 40, 3) and len(list(out.iterdir())) == 1
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    """A folder onto itself, two photos of one name, and a suffix that can't be written: refused before any work."""
+    photo(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    assert main(["restore", str(tmp_path), str(tmp_path)]) == 2
+    assert "would replace" in capsys.readouterr().err
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "out.webp")]) == 2
+    assert "out.webp: photos are written as .png" in capsys.readouterr().err
+    photo(tmp_path / "a.jpg")
+    assert main(["restore", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "a.jpg, a.png would be written to the same" in capsys.readouterr().err
+    assert main(["restore", str(tmp_path / "a.png"), str(tmp_path / "a.jpg" / "b.png")]) == 2
+    assert "unires: " in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == before and not (tmp_path / "out").exists()
 
 
 def test_weights_are_searched(tmp_path, monkeypatch, capsys):

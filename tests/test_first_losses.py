@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from benchmarks.first_losses import apart, losses, run_until
+from benchmarks import first_losses
+from benchmarks.first_losses import apart, losses, main, run_until
 
 TRAINING = """
 import json, sys, time
@@ -44,3 +45,28 @@ def test_a_half_written_line_is_left_out(tmp_path):
     log = tmp_path / "loss.jsonl"
     log.write_text(json.dumps({"loss": 0.5}) + "\n" + '{"loss": 0.')
     assert losses(log) == [0.5]
+
+
+def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
+    """What an earlier run left is removed, and a profile without committed curves starts no training."""
+    shipped, run = tmp_path / "curves", tmp_path / "run"
+    left = run / "demo" / "ldm" / "loss.jsonl"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps({"loss": 1.0}) + "\n")
+    shipped.mkdir()
+    for part in ("vae", "ldm"):
+        (shipped / f"demo_{part}_loss.jsonl").write_text(json.dumps({"loss": 1.0}) + "\n")
+
+    def train(command, log, steps):
+        assert not log.exists()
+        for part in ("vae", "ldm"):
+            (log.parents[1] / part).mkdir(parents=True)
+            (log.parents[1] / part / "loss.jsonl").write_text(json.dumps({"loss": 1.1}) + "\n")
+
+    monkeypatch.setattr(first_losses, "CURVES", shipped)
+    monkeypatch.setattr(first_losses, "RUN", run)
+    monkeypatch.setattr(first_losses, "run_until", train)
+    assert main(["--photos", "nowhere", "--steps", "1"]) == 1
+    assert "1.0e-01 at step 0" in capsys.readouterr().out
+    assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2
+    assert "no committed losses of vae, ldm" in capsys.readouterr().err

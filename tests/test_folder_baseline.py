@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.ExifTags import Base
 
 from benchmarks import folder_baseline
 from benchmarks.folder_baseline import FolderError, images, matched
@@ -94,3 +96,17 @@ def test_folders_without_images_are_refused(folders):
     (folders / "lq" / "a.jpg").unlink()
     with pytest.raises(FolderError, match="b.png can't be read as an image"):
         matched(folders / "theirs", folders / "lq", folders / "hq")
+
+
+def test_a_flat_image_and_a_turned_one(tmp_path):
+    """A flat image has no NIQE and says so; a result that is upright fits an input that its rotation tag turns."""
+    for name in ("lq", "theirs"):
+        (tmp_path / name).mkdir()
+    write_photo(tmp_path / "theirs" / "a.png", np.full((96, 128, 3), 0.5))
+    turned = Image.Exif()
+    turned[Base.Orientation] = 6  # by a quarter
+    Image.new("RGB", (96, 128)).save(tmp_path / "lq" / "a.jpg", exif=turned)
+    assert read_photo(tmp_path / "lq" / "a.jpg").shape == (96, 128, 3)
+    assert run(tmp_path, "--metrics", "niqe") == 0
+    (only,) = read_rows(tmp_path / "run")
+    assert only["status"] == "not run" and "flat" in only["reason"]

@@ -10,7 +10,15 @@ import pytest
 from benchmarks.ship import ship
 from unires.config import SMOKE, profile
 from unires.models.ldm import take_apart
-from unires.models.store import WEIGHTS, CheckpointError, load_checkpoint, random_model, save_checkpoint, write_beside
+from unires.models.store import (
+    WEIGHTS,
+    CheckpointError,
+    load_checkpoint,
+    random_model,
+    save_checkpoint,
+    sha256_of,
+    write_beside,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +42,15 @@ def test_round_trip(arrays, saved):
 
 
 def test_missing_checkpoint_is_named(saved, tmp_path):
-    with pytest.raises(CheckpointError, match="nowhere.safetensors not found"):
+    with pytest.raises(CheckpointError, match="no checkpoint nowhere: shipped are demo"):
         load_checkpoint("nowhere", SMOKE)
     with pytest.raises(CheckpointError, match="pickle"):
         load_checkpoint(tmp_path / "model.ckpt", SMOKE)
     saved.with_suffix(".json").write_text("{")
     with pytest.raises(CheckpointError, match="small.json is not valid JSON"):
+        load_checkpoint(saved, SMOKE)
+    saved.with_suffix(".json").write_text(json.dumps({"sha256": sha256_of(saved)}))
+    with pytest.raises(CheckpointError, match="small.json does not hold a model's config"):
         load_checkpoint(saved, SMOKE)
     saved.with_suffix(".json").unlink()
     with pytest.raises(CheckpointError, match="small.json is missing"):

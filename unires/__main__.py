@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from unires.config import CONTROLS, PROFILES, profile
-from unires.photo import PhotoError, read_photo, write_photo
+from unires.photo import FORMATS, PhotoError, read_photo, write_photo
 from unires.tasks import NAMES, weights_dict, weights_vector
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -45,8 +45,8 @@ def whole(text: str) -> int:
 def restore_files(arguments: argparse.Namespace) -> int:
     """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on.
 
-    Raises: PhotoError for a folder without photos.
-    Test: test_cli.py::test_a_folder_with_one_bad_photo
+    Raises: PhotoError for a folder without photos, an OUT that is no .png or .jpg, or one that would lose a photo.
+    Test: test_cli.py::test_a_folder_with_one_bad_photo, test_nothing_is_overwritten
     """
     from unires.restore import load, restore
 
@@ -54,11 +54,17 @@ def restore_files(arguments: argparse.Namespace) -> int:
     weights = parse_weights(arguments.weights) if arguments.weights and not automatic else None
     source, target = Path(arguments.IN), Path(arguments.OUT)
     jobs = [(source, target)]
+    if not source.is_dir() and target.suffix.lower() not in FORMATS:
+        raise PhotoError(f"{target}: photos are written as {', '.join(FORMATS)}; the name must end so.")
     if source.is_dir():
         files = sorted(p for p in source.iterdir() if p.suffix.lower() in PHOTOS)
         if not files:
             raise PhotoError(f"{source} holds no photo ({', '.join(PHOTOS)})")
         jobs = [(p, target / f"{p.stem}.png") for p in files]
+        if alike := sorted({p.name for p in files if sum(p.stem == other.stem for other in files) > 1}):
+            raise PhotoError(f"{', '.join(alike)} would be written to the same .png: give them names of their own")
+    if any(path.resolve() == out.resolve() for path, out in jobs):
+        raise PhotoError(f"{target} would replace the flawed photos of {source}: give another OUT")
     if automatic:
         from unires.engine import Engine
         from unires.search import automatic as search
@@ -171,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6, or auto; default BR=1")
     one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
-    one.add_argument("--steps", type=int, help="sampling steps")
+    one.add_argument("--steps", type=whole, help="sampling steps")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
@@ -210,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"unires: {error}", file=sys.stderr)
         return 2
 

@@ -8,6 +8,7 @@ error says what to do about it.
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
@@ -76,23 +77,33 @@ def read_photo(path: str | os.PathLike) -> Photo:
         raise PhotoError(f"{path}: is a directory; give one photo inside it.")
     if path.stat().st_size == 0:
         raise PhotoError(f"{path}: the file is empty; copy or download it again.")
+    return decode(path, str(path))
+
+
+def decode(file: Path | BinaryIO, name: str) -> Photo:
+    """The photo in a file, or in the bytes of one; see `read_photo`.
+
+    Paper:  our choice.  Range: output in [0, 1].
+    Raises: PhotoError: not an image, damaged or cut short, 32 bits a channel, more than 100 megapixels.
+    Test:   test_photo.py::test_a_bad_file_is_refused_by_name, test_stream.py::test_photos_that_cannot_be_read
+    """
     forgiving = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # else a half photo comes back with its rest filled in grey
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit speaks instead
-            with Image.open(path) as image:
-                return as_photo(_pixels(image, path), str(path))
+            with Image.open(file) as image:
+                return as_photo(_pixels(image, name), name)
     except PhotoError:
         raise
     except Image.DecompressionBombError:
-        raise PhotoError(_too_large(path)) from None
+        raise PhotoError(_too_large(name)) from None
     except Image.UnidentifiedImageError:
-        raise PhotoError(f"{path}: not an image that can be read; save it as PNG or JPEG.") from None
+        raise PhotoError(f"{name}: not an image that can be read; save it as PNG or JPEG.") from None
     except MemoryError:
-        raise PhotoError(f"{path}: not enough memory to decode it; reduce it first.") from None
+        raise PhotoError(f"{name}: not enough memory to decode it; reduce it first.") from None
     except Exception as error:  # decoders meet damage with almost any type
-        raise PhotoError(f"{path}: damaged or cut short ({error}); copy or download it again.") from error
+        raise PhotoError(f"{name}: damaged or cut short ({error}); copy or download it again.") from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = forgiving
 
@@ -132,12 +143,12 @@ def to_8_bit(photo: Photo) -> np.ndarray:
     return np.rint(np.asarray(photo, np.float64) * 255).astype(np.uint8)
 
 
-def _pixels(image: Image.Image, path: Path) -> np.ndarray:
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
     """Decode an opened file to a uint8 or uint16 array."""
     if image.width * image.height > MOST_PIXELS:
-        raise PhotoError(_too_large(path))
+        raise PhotoError(_too_large(name))
     if image.mode in ("I", "F"):
-        raise PhotoError(f"{path}: 32 bits a channel have no agreed white; save it with 8 or 16 bits.")
+        raise PhotoError(f"{name}: 32 bits a channel have no agreed white; save it with 8 or 16 bits.")
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -145,5 +156,5 @@ def _pixels(image: Image.Image, path: Path) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def _too_large(path: Path) -> str:
-    return f"{path}: more than {MOST_PIXELS // 1_000_000} megapixels; reduce it or cut it into parts first."
+def _too_large(name: str) -> str:
+    return f"{name}: more than {MOST_PIXELS // 1_000_000} megapixels; reduce it or cut it into parts first."

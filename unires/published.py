@@ -32,8 +32,8 @@ def musiq(photo: Photo, mode: str = "pyiqa", weights: str | Path | None = None) 
         raise ValueError(f"MUSIQ has the modes {', '.join(MODES)}, not {mode!r}.")
     if weights is None:
         ((weights, _),) = needed("MUSIQ", (MUSIQ_FILES[mode],)).values()
-    if Path(weights).suffix == ".pth":
-        return pyiqa_score("musiq")(photo)
+        if Path(weights).suffix == ".pth":
+            return pyiqa_score("musiq")(photo)
     path = Path(weights)
     model = _musiq_model(path, mode, path.stat().st_mtime_ns if path.exists() else 0)
     return float(score(model, photo[None])[0])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from unires.budget import rows_that_fit
 from unires.colour import adain, wavelet
 from unires.compose import active, down_lq
-from unires.config import Config, profile
+from unires.config import CONTROLS, PROFILES, Config, profile
 from unires.models.ldm import LDM, cast, take_apart
 from unires.models.prompts import prompts_beside
 from unires.models.store import find_checkpoint, load_checkpoint, read_story
@@ -193,8 +193,8 @@ def load(
     Test: test_store.py::test_missing_checkpoint_is_named
     """
     path = find_checkpoint(checkpoint)
-    settings = profile("paper" if read_story(path).get("profile") == "paper" else "demo")
-    model, config, story = load_checkpoint(path, settings)
+    trained_as = read_story(path).get("profile")
+    model, config, story = load_checkpoint(path, profile(trained_as if trained_as in PROFILES | CONTROLS else "demo"))
     kept = prompts_beside(path, story, config)
     return Restorer(model, config, with_factor(down_lq) if experts is None else experts, kept, dtype)
 

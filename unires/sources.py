@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from unires.data import held_out_paths, sha256
-from unires.photo import MOST_PIXELS, PhotoError, as_photo, to_8_bit
+from unires.photo import PhotoError, to_8_bit
+from unires.photo import decode as decode_photo
 from unires.tasks import TASKS
 
 NAMES = tuple(task.name for task in TASKS)
@@ -160,18 +161,9 @@ def smallest_side(name: str, data: bytes) -> int:
 
 
 def decode(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """An image's pixels; a rotation tag is applied, transparency is laid on white.
+    """An image's pixels, as `read_photo` reads them, at 8 bits.
 
     Raises: PhotoError if it is no image, damaged, or too large.
     Test: test_stream.py::test_photos_that_cannot_be_read
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise PhotoError(f"{name}: more than {MOST_PIXELS // 1_000_000} megapixels; reduce it first")
-            image = ImageOps.exif_transpose(image)
-            return to_8_bit(as_photo(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), name))
-    except PhotoError:
-        raise
-    except Exception as error:  # decoders meet damage with almost any type
-        raise PhotoError(f"{name}: damaged or cut short ({error}); remove it or fetch it again") from error
+    return to_8_bit(decode_photo(io.BytesIO(data), name))

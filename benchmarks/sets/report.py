@@ -12,7 +12,6 @@ from tqdm import tqdm
 from benchmarks.sets.layout import ImageSet, SetError, files, find, parquet_files
 from benchmarks.sets.loading import load, rows_of
 
-STATUSES = ("present", "missing", "incomplete", "wrong")
 MOST_NAMES = 5  # names that a report gives of each fault
 
 

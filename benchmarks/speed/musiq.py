@@ -2,11 +2,12 @@
 
     python -m benchmarks.speed.musiq [--sizes 512 256] [--batch 8] [--turns 3] [--threads N]
 
-The same random weights in both (speed doesn't depend on them), and the same photos: ours compiled and in one batch,
-pyiqa's one photo after another, as it is used. They are measured in turns in one run (ours, theirs, ours, theirs), so
-that a busy machine slows both alike; the ratio is the number to keep. Both use all cores. Beside it stands the `limit`:
-how much faster than pyiqa a code would be that multiplies large matrices all the time, as fast as this machine can. No
-code that computes the same numbers in float32 gets past it. Needs pip install unires[paper].
+The same random weights in both (speed doesn't depend on them), and the same photos: ours compiled and as
+`unires.models.musiq.score` takes a batch, pyiqa's one photo after another, as it is used. They are measured in turns
+in one run (ours, theirs, ours, theirs), so that a busy machine slows both alike; the ratio is the number to keep. Both
+use all cores. Beside it stands the `limit`: how much faster than pyiqa a code would be that multiplies large matrices
+all the time, as fast as this machine can. No code that computes the same numbers in float32 gets past it. Needs pip
+install unires[paper].
 """
 
 import argparse

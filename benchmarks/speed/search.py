@@ -134,6 +134,7 @@ def automatic(profile_name: str, side: int = 512) -> dict:
         source, target = Path(folder, "in.png"), Path(folder, "out.png")
         write_photo(source, evaluation_set("complex", config)[0].y)
         command = [sys.executable, "-m", "unires", "restore", str(source), str(target), "--weights", "auto"]
+        command += ["--checkpoint", config.checkpoint] if config.checkpoint else []
         began = time.perf_counter()
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         took = time.perf_counter() - began

@@ -51,7 +51,7 @@ def round8(x: Photo) -> Photo:
 def jpeg(x: Photo, quality: int) -> Photo:
     """Write a photo as JPEG and read it back.
 
-    Paper: the codec of Real-ESRGAN's pipeline.  Range: quality 1 (worst) to 95; values k / 255.
+    Paper: the codec of Real-ESRGAN's pipeline.  Range: quality 1 (worst) to 100; values k / 255.
     Test:  test_degrade.py::test_jpeg_is_pillows
     """
     file = io.BytesIO()

@@ -279,8 +279,7 @@ class Musiq(nnx.Module):
 def score(model: Musiq, photos: Photos) -> Float[Array, " b"]:
     """MUSIQ's scores, higher is better; compiled once a photo size and batch, differentiable by the photos.
 
-    An accelerator takes the batch at once; a processor one photo after the other, which its caches can hold: a third
-    less time (`benchmarks.speed.musiq`).
+    An accelerator takes the batch at once; a processor one photo after the other, which its caches can hold.
     Range: photos in [0, 1]; scores of KonIQ's weights lie in about 0 to 100, of AVA's in 1 to 10.
     Raises: ValueError for a photo too thin for the small scales.
     Test: test_musiq.py::test_scores_are_pyiqas, test_a_batch_is_its_photos, test_gradient_is_the_slope

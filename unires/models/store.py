@@ -104,7 +104,8 @@ def find_checkpoint(name: str | Path) -> Path:
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
-        raise CheckpointError(f"checkpoint {path.name} not found: shipped are {shipped}; or give a .safetensors path")
+        hint = "; make one with python -m unires convert" if str(name) == "paper" else ""
+        raise CheckpointError(f"no checkpoint {name}: shipped are {shipped}; or give the path of a .safetensors{hint}")
     return path
 
 
@@ -137,9 +138,14 @@ def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict
             f"{path.name} has sha256 {found[:12]}..., its JSON says {str(story.get('sha256'))[:12]}...: "
             "the file is damaged or is another one; fetch it again"
         )
-    config = dataclasses.replace(
-        config, **{part: kind(**_tuples(story["config"][part])) for part, kind in PARTS.items()}
-    )
+    try:
+        parts = {part: kind(**_tuples(story["config"][part])) for part, kind in PARTS.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{path.with_suffix('.json')} does not hold a model's config ({why}): fetch it again, or train anew"
+        ) from error
+    config = dataclasses.replace(config, **parts)
     model = LDM.abstract(config)
     if "text" in story.get("without", ()):  # its prompts are kept beside it: see unires.models.prompts
         model.text = None
