@@ -54,4 +54,5 @@ def test_the_command_line_is_timed(monkeypatch):
     monkeypatch.setattr(speed.subprocess, "run", run)
     told = speed.automatic("demo", side=96)
     assert told["photo"] == [96, 96] and told["chosen"] == "SR=1.2,DN=-0.2" and told["seconds"] > 0
-    assert asked[0][1:4] == ["-m", "unires", "restore"] and asked[0][-2:] == ["--weights", "auto"]
+    assert asked[0][1:4] == ["-m", "unires", "restore"]
+    assert asked[0][6:] == ["--weights", "auto", "--checkpoint", "demo"]

@@ -5,10 +5,10 @@ a file holds (grey, palette, CMYK, 16 bit, transparency, a rotation tag) comes o
 error says what to do about it.
 """
 
+import io
 import os
 import warnings
 from pathlib import Path
-from typing import BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +80,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
     return decode(path, str(path))
 
 
-def decode(file: Path | BinaryIO, name: str) -> Photo:
+def decode(file: Path | io.BytesIO, name: str) -> Photo:
     """The photo in a file, or in the bytes of one; see `read_photo`.
 
     Paper:  our choice.  Range: output in [0, 1].
