@@ -3,7 +3,7 @@
     python -m benchmarks.training_trials --photos DIR [--only NAME ...]
     python -m benchmarks.training_trials --photos DIR --sampling
 
-Writes one row a trial to results/training/trials.jsonl: what was changed, steps, seconds, and PSNR and LPIPS on
+Writes one row a trial to results/training/trials.jsonl: what was changed, steps, operations, and PSNR and LPIPS on
 crops of the validation photos, which no trial and no shipped model is trained on. All trials stand on one
 autoencoder, trained first. With --sampling nothing is trained: the shipped model restores the same crops with several
 numbers of sampling steps, into results/training/sampling.jsonl; that is where the profile's number comes from.
@@ -25,14 +25,14 @@ from unires.config import DEMO, Config, Stage
 from unires.data import Photos, texture
 from unires.degrade import degrade
 from unires.metrics import measure
-from unires.models.ldm import take_apart
+from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.sample import ddim
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
-from unires.train import train_ldm, train_vae
+from unires.train import ldm_objective, split, train_ldm, train_vae
 
 OUT = Path("results/training/trials.jsonl")
 SAMPLING, COUNTS = OUT.with_name("sampling.jsonl"), (1, 2, 3, 4, 6, 8)
@@ -129,19 +129,34 @@ def judge(model, config: Config, folder: Path, steps: int | None = None) -> dict
     return told
 
 
+def operations(config: Config) -> float:
+    """Floating-point operations of all training steps, as JAX counts them. (Seconds depend on what else goes on.)
+
+    Test: test_training_trials.py::test_operations_grow_with_steps_and_width
+    """
+    arrays, rebuild = take_apart(LDM.abstract(config))
+    ids = np.zeros((len(TASKS) + 3, config.text.tokens), np.int32)  # none, tasks, positive, negative
+    slopes, total = jax.jit(jax.grad(ldm_objective(config, rebuild, ids), has_aux=True)), 0.0
+    for stage in config.train.stages:
+        x = jax.ShapeDtypeStruct((stage.batch, stage.crop, stage.crop, 3), jnp.float32)
+        batch = {"x": x, "y": x, "task": jax.ShapeDtypeStruct((stage.batch,), jnp.int32)}
+        step = slopes.lower(*split(arrays), batch, jax.random.key(0))
+        total += stage.steps * step.cost_analysis()["flops"]
+    return total
+
+
 def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict:
     """One row: train, restore the validation crops, measure."""
     config, seed = TRIALS[name](BASE), SEED + (name == "another seed")
     out = work / name.replace(" ", "_").replace("'", "").replace(",", "")
     model = train_ldm(config, vae, photos, out, seed)
-    seconds = [json.loads(line)["seconds"] for line in (out / "ldm" / "loss.jsonl").read_text().splitlines()]
     return {
         "trial": name,
         "unet": asdict(config.unet),
         "train": asdict(config.train),
         "parameters": sum(a.size for n, a in take_apart(model)[0].items() if not n.startswith("vae.")),
         "seed": seed,
-        "seconds": round(float(np.median(seconds) * len(seconds))),
+        "operations": operations(config),
         "device": jax.devices()[0].device_kind,
         "photos": photos.manifest,
         "validation": judge(model, config, folder),
@@ -169,10 +184,11 @@ def told(rows: list[dict]) -> list[dict]:
 
 
 def costs(rows: list[dict]) -> list[dict]:
-    """Parameters, steps and seconds of each trial."""
+    """Parameters, steps and 10^12 operations of each trial."""
     steps = [sum(stage["steps"] for stage in row["train"]["stages"]) for row in rows]
     return [
-        {k: r[k] for k in ("trial", "parameters", "seconds")} | {"steps": n} for r, n in zip(rows, steps, strict=True)
+        {"trial": r["trial"], "parameters": r["parameters"], "steps": n, "tera-operations": r["operations"] / 1e12}
+        for r, n in zip(rows, steps, strict=True)
     ]
 
 

@@ -55,7 +55,8 @@ config = PROFILES[profile]
 # Three rules make short trainings comparable.
 #
 # 1. **Equal compute, not equal steps.** A wider network learns more from a step and takes longer for it. Each trial
-#    has as many steps as fit into about the same seconds on two processor cores, and both are written down.
+#    has as many steps as fit into about the same time, and both steps and operations are written down. (Operations, as JAX
+#    counts them, and not seconds: these depend on what else the machine does.)
 # 2. **One change at a time**, from one common start: same autoencoder, same seed, same photos in the same order. One
 #    trial changes nothing but the seed: what it differs by is chance, and a smaller difference between two other
 #    trials means nothing.

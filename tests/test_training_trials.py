@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, read, told
+from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, operations, read, told
+from unires.config import SMOKE, Stage
 from unires.tasks import NAMES, TASKS
 
 
@@ -19,14 +20,14 @@ def test_every_trial_changes_the_base_alone():
 def test_what_a_trial_tells():
     values = {name: {"psnr": 20.0, "lpips": 0.4} for name in NAMES[:5]} | {"LQ": {"psnr": 19.0, "lpips": 0.5}}
     found = {task.name: {**values, task.name: {"psnr": 22.0, "lpips": 0.2}} for task in TASKS}
-    row = {"trial": "base", "validation": found, "parameters": 3, "seconds": 9.0}
+    row = {"trial": "base", "validation": found, "parameters": 3, "operations": 9e12}
     row["train"] = {"stages": [{"steps": 5}, {"steps": 7}]}
     lines = told([row])
     assert [line["task"] for line in lines] == [task.name for task in TASKS]
     for line in lines:
         assert line["LPIPS, own over LQ"] == pytest.approx(0.4) and line["worst over own"] == pytest.approx(2)
         assert line["PSNR gain (dB)"] == pytest.approx(3)
-    assert costs([row]) == [{"trial": "base", "parameters": 3, "seconds": 9.0, "steps": 12}]
+    assert costs([row]) == [{"trial": "base", "parameters": 3, "steps": 12, "tera-operations": 9.0}]
 
 
 def test_no_trials_yet_is_an_empty_list(tmp_path):
@@ -40,3 +41,14 @@ def test_the_matching_expert_by_steps():
     lines = by_steps(rows)
     assert [(line["steps"], line["task"]) for line in lines] == [(s, task) for s in (1, 3) for task in tasks]
     assert [line["psnr"] for line in lines[:4]] == [2, 3, 4, 5] and lines[3]["lpips"] == 0.05
+
+
+def test_operations_grow_with_steps_and_width():
+    def train(steps, **fields):
+        stages = (Stage(32, 2, steps),)
+        return dataclasses.replace(SMOKE, **fields, train=dataclasses.replace(SMOKE.train, stages=stages))
+
+    base = operations(train(10))
+    assert operations(train(20)) == pytest.approx(2 * base)
+    wide = dataclasses.replace(SMOKE.unet, channels=(32, 32))
+    assert 1.5 * base < operations(train(10, unet=wide)) < 4 * base
