@@ -110,13 +110,13 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `00_map` | What is UniRes and where is everything? | <1, <1 |
 # | `10_photos_and_flaws` | How does a photo go bad, and what do we restore? | <1, <1 |
 # | `12_diversephotos` | Which photos does the paper judge itself on, and how do we get them? | <1, <1 |
-# | `20_latents` | What is a latent, and what does it cost to work there? | <1, 2 |
+# | `20_latents` | What is a latent, and what does it cost to work there? | <1, <1 |
 # | `25_paper_size` | Is the large model the public one, and how do its weights get in? | <1, <1 |
 # | `30_train_experts` | How does one network learn four tasks at once? | <1, 3 |
 # | `32_training_campaign` | Which choices make experts that differ? | <1, <1 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
 # | `45_specialisation` | Is each expert the best at its own flaw? | <1, 25 on request |
-# | `46_baselines` | What would a user pick instead? | <1, 30 on request |
+# | `46_baselines` | What would a user pick instead? | <1, 17 on request |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
 # | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 2 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |

@@ -15,7 +15,7 @@
 # **Out:** reconstructions and their error (rows of the method `autoencoder`: the ceiling of everything that
 # follows), a look at single channels, the reading of the choice, and latents at every noise level.
 #
-# **Minutes:** smoke under 1 | demo about 2. In smoke the weights are random: there, only shapes and identities mean
+# **Minutes:** smoke under 1 | demo under 1. In smoke the weights are random: there, only shapes and identities mean
 # anything, and the pictures show it.
 
 # %% tags=["parameters"]

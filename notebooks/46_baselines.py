@@ -16,7 +16,7 @@
 # **Out:** rows of PSNR, LPIPS, NIQE and seconds for every method, a table, one picture, and bars with what was
 # measured beside each goal.
 #
-# **Minutes:** smoke under 1 | demo about 30. It runs on request: `python -m benchmarks.run --profile demo --only
+# **Minutes:** smoke under 1 | demo about 17. It runs on request: `python -m benchmarks.run --profile demo --only
 # 46_baselines`. Let nothing else run beside it: it measures seconds.
 
 # %% tags=["parameters"]
