@@ -73,7 +73,6 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "twice as wide": unet(STEPS * 2 // 5, channels=(64, 128, 192)),
     "crops of 128": fit(Stage(128, 4, STEPS)),
     "one draw a pair": fit(Stage(64, 32, STEPS), draws=1),
-    "rate 3e-4": fit(learning_rate=3e-4),
 }
 
 
