@@ -116,10 +116,19 @@ if trials:
 # - **How times are drawn, how text reaches the network, the rate and the width** stay within chance, or nearly so, after so
 #   few steps. That is no proof that they don't matter, only that this budget can't tell. For these the long run follows
 #   the reasons in section 3 and in notebook 30, not evidence.
-# - **More pairs, one draw each** is the best of the short trials by both numbers, by a little more than chance and for a
-#   fifth more operations: photos teach more than noises do. The long run was made before this was known.
+# - **More pairs, one draw each** has the best LPIPS of the short trials, by a little more than chance and for a fifth more
+#   operations: perhaps photos teach more than noises do. The long run was made before this was known.
 # - **Experts part late.** In every trial the worst text expert is only a few percent worse than the matching one; in the
 #   shipped model it is up to an eighth (notebook 45). Specialisation is bought with steps.
+
+# %%
+if trials:
+    value = table.pivot(index="trial", columns="task")
+    own, apart, gain = (value[n] for n in ("LPIPS, own over LQ", "worst over own", "PSNR gain (dB)"))
+    assert (gain.loc["base"] - gain.loc["no start from LQ"] > 2).all()
+    assert apart.loc["tasks of equal weight"].mean() > apart.loc[["base", "another seed"]].mean(axis=1).max()
+    assert own.loc["tasks of equal weight", "DN"] > own.loc[["base", "another seed"], "DN"].max()
+    assert own.mean(axis=1).idxmin() == "one draw a pair" and apart.max().max() < 1.07
 
 # %% [markdown]
 # ## 3. How the sampler sees the schedule

@@ -1,6 +1,7 @@
 """Short trainings: each trial is a change of one base, and what a row tells."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -52,3 +53,12 @@ def test_operations_grow_with_steps_and_width():
     assert operations(train(20)) == pytest.approx(2 * base)
     wide = dataclasses.replace(SMOKE.unet, channels=(32, 32))
     assert 1.5 * base < operations(train(10, unet=wide)) < 4 * base
+
+
+def test_committed_rows_are_of_todays_trials():
+    """Each row is a trial that is still there; its settings and its count of operations are those of today's code."""
+    rows = {row["trial"]: row for row in read()}
+    assert rows.keys() == TRIALS.keys()
+    for name, row in rows.items():
+        assert row["train"] == json.loads(json.dumps(dataclasses.asdict(TRIALS[name](BASE).train)))
+    assert rows["base"]["operations"] == operations(BASE)
