@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
     if status := run.main(words, notebooks=notebooks, root=root):
         return status
     if given.update:
-        update(run_dir, committed)
-        return 0
+        update(run_dir, committed)  # and judge it: a metric without a gate is found here, not by the next check
     try:
         return compare.judge(committed, run_dir, sources=set(record.read_run(run_dir)["notebooks"]))
     except (compare.Incomparable, OSError, record.RecordError) as error:

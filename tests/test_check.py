@@ -1,12 +1,13 @@
 """The check runs notebooks and notices what changed in the committed rows."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 from test_runner import folder_with
 
-from benchmarks import check, run
+from benchmarks import check, compare, run
 from unires import record
 
 DEVICE = {"platform": "cpu", "cores": 2}
@@ -45,6 +46,26 @@ def test_a_change_is_named(project, capsys):
     (project / "value.txt").write_text("20.5")
     status, printed = verdict("--only", "10_first")
     assert status == 1 and "10_first / SR / a / LQ / psnr: 20 -> 20.5 (+0.5, allowed 0.01)" in printed
+
+
+def test_an_update_without_a_gate_fails(project, monkeypatch, capsys):
+    written = record.write_rows
+
+    def rename(folder, source, rows):
+        written(folder, source, [{**row, "metric": "new"} for row in rows])
+
+    monkeypatch.setattr(record, "write_rows", rename)
+    words = ["--profile", "smoke", "--update"]
+    assert check.main(words, notebooks=project / "notebooks", root=project) == 1
+    assert "no gate for metric 'new'" in capsys.readouterr().out
+
+
+def test_every_committed_metric_has_a_gate():
+    gates = tomllib.loads(compare.GATES.read_text())
+    for profile in ("smoke", "demo"):
+        rows = record.read_rows(run.ROOT / check.GOLDENS.get(profile, Path("results", profile)))
+        measured = {row["metric"] for row in rows if row["status"] == "ok"}
+        assert "psnr" in measured and measured <= gates[profile].keys()
 
 
 def test_other_results_are_not_updated_here(project, capsys):
