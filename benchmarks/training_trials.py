@@ -11,6 +11,7 @@ numbers of sampling steps, into results/training/sampling.jsonl; that is where t
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -51,14 +52,15 @@ def unet(steps: int = STEPS, **fields) -> Callable[[Config], Config]:
     return lambda config: fit(Stage(64, 16, steps))(replace(config, unet=replace(config.unet, **fields)))
 
 
-def fit(stage: Stage | None = None, **fields) -> Callable[[Config], Config]:
+def fit(*stages: Stage, **fields) -> Callable[[Config], Config]:
     """Another optimisation of the same network."""
+    fields |= {"stages": stages} if stages else {}
+    return lambda config: replace(config, train=replace(config.train, **fields))
 
-    def change(config: Config) -> Config:
-        stages = config.train.stages if stage is None else (stage,)
-        return replace(config, train=replace(config.train, stages=stages, **fields))
 
-    return change
+def bare(**schedule) -> Callable[[Config], Config]:
+    """No start from LQ, and another forward process: eps has no mean that LQ could give, as v has."""
+    return lambda config: unet(from_lq=False)(replace(config, schedule=replace(config.schedule, **schedule)))
 
 
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
@@ -68,10 +70,14 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "the sampler's times alone": fit(sampler_share=1.0),
     "tasks of equal weight": fit(task_weights=(1.0, 1.0, 1.0, 1.0)),
     "text by attention alone": unet(text_in_time=False),
-    "no start from LQ": unet(from_lq=False),
+    "no start from LQ": bare(),
+    "no start, some signal at T": bare(zero_terminal_snr=False),
+    "no start, some signal at T, eps": bare(zero_terminal_snr=False, prediction="eps"),
     "rate 2e-3": fit(learning_rate=2e-3),
     "twice as wide": unet(STEPS * 2 // 5, channels=(64, 128, 192)),
+    "two blocks a level": unet(STEPS * 3 // 4, blocks=2),
     "crops of 128": fit(Stage(128, 4, STEPS)),
+    "light flaws first": fit(*(Stage(64, 16, STEPS // 3, up_to) for up_to in (0.4, 0.7, None))),
     "one draw a pair": fit(Stage(64, 32, STEPS), draws=1),
 }
 
@@ -147,12 +153,13 @@ def operations(config: Config) -> float:
 def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict:
     """One row: train, restore the validation crops, measure."""
     config, seed = TRIALS[name](BASE), SEED + (name == "another seed")
-    out = work / name.replace(" ", "_").replace("'", "").replace(",", "")
+    out = work / re.sub(r"\W+", "_", name)
     model = train_ldm(config, vae, photos, out, seed)
     return {
         "trial": name,
         "unet": asdict(config.unet),
         "train": asdict(config.train),
+        "schedule": asdict(config.schedule),
         "parameters": sum(a.size for n, a in take_apart(model)[0].items() if not n.startswith("vae.")),
         "seed": seed,
         "operations": operations(config),

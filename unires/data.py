@@ -220,6 +220,14 @@ def photo_batch(photos: Photos, stage: Stage, seed: int, step: int) -> dict[str,
     return {"x": np.stack([draw_crop(photos, stage.crop, rng) for _ in range(stage.batch)])}
 
 
+def draw_severity(stage: Stage, rng: np.random.Generator) -> float | None:
+    """How heavy the flaws of an item are: from 0 to the stage's heaviest, or None, the whole range.
+
+    Test: test_data.py::test_a_stage_of_light_flaws
+    """
+    return None if stage.heaviest is None else rng.uniform(0, stage.heaviest)
+
+
 def pair_batch(
     photos: Photos,
     stage: Stage,
@@ -232,7 +240,8 @@ def pair_batch(
 
     Paper: multi-task training with the tasks' probabilities (section 3), of those that are `taught`.
     Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone,
+          test_a_stage_of_light_flaws
     """
     rng = np.random.default_rng([seed, step, 1])
     p = np.array([task.probability * (task.name in taught) for task in TASKS])
@@ -240,7 +249,7 @@ def pair_batch(
     xs, ys = [], []
     for task in tasks:
         x = draw_crop(photos, stage.crop + 2 * MARGIN, rng)
-        y, _ = degrade(TASKS[task].name, x, rng, settings=settings)
+        y, _ = degrade(TASKS[task].name, x, rng, draw_severity(stage, rng), settings)
         xs.append(x[MARGIN:-MARGIN, MARGIN:-MARGIN])
         ys.append(y[MARGIN:-MARGIN, MARGIN:-MARGIN])
     return {"x": np.stack(xs), "y": np.stack(ys), "task": tasks.astype(np.int32)}

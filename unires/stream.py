@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int
 
 from unires.config import Stage, TrainConfig
-from unires.data import MARGIN, Photos, draw_crop
+from unires.data import MARGIN, Photos, draw_crop, draw_severity
 from unires.degrade import SETTINGS, Settings, degrade
 from unires.photo import PhotoError
 from unires.shapes import Photo
@@ -50,17 +50,19 @@ def plan(
     return tasks, (rng.random(batch)[:, None] >= edges[tasks]).sum(1)
 
 
-def make_item(source: Source, row: Row, crop: int, rng: np.random.Generator, settings: Settings) -> tuple[Photo, Photo]:
+def make_item(
+    source: Source, row: Row, stage: Stage, rng: np.random.Generator, settings: Settings
+) -> tuple[Photo, Photo]:
     """Sharp and flawed crop: the task's flaws on a sharp photo, or the same place of both photos of a pair.
 
     Shapes: both [crop crop 3].
     Raises: PhotoError if a photo is damaged, or the photos of a pair differ in size.
     Test: test_stream.py::test_pairs_are_cropped_at_the_same_place, test_photos_are_flawed_on_the_fly
     """
-    arrays = [decode(name, data) for name, data in row]
+    arrays, crop = [decode(name, data) for name, data in row], stage.crop
     if source.kind == "photos":
         x = draw_crop(Photos((row[0][0],), tuple(arrays), ""), crop + 2 * MARGIN, rng)
-        y, _ = degrade(source.task, x, rng, settings=settings)
+        y, _ = degrade(source.task, x, rng, draw_severity(stage, rng), settings)
         return x[MARGIN:-MARGIN, MARGIN:-MARGIN], y[MARGIN:-MARGIN, MARGIN:-MARGIN]
     if arrays[0].shape != arrays[1].shape:
         raise PhotoError(f"{row[0][0]} and {row[1][0]} are a pair, but differ in size: do the patterns fit?")
@@ -144,7 +146,7 @@ def stream(
     def make(i: int, row: Row | None, step: int, item: int) -> tuple[Photo, Photo]:
         if row is None:
             row = _drawn(sources[i], opened[places[i]], stage.crop, np.random.default_rng([seed, step, 3, item]))
-        return make_item(sources[i], row, stage.crop, np.random.default_rng([seed, step, 4, item]), settings)
+        return make_item(sources[i], row, stage, np.random.default_rng([seed, step, 4, item]), settings)
 
     def begin(step: int) -> tuple[np.ndarray, list[Future]]:
         tasks, which = plan(sources, stage.batch, seed, step)

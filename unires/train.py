@@ -19,7 +19,7 @@ from unires.data import Photos, batches, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.fit import fit, optimiser, rate
 from unires.latents import keep_latents
-from unires.loss import ldm_loss, vae_loss
+from unires.loss import ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, save_checkpoint, write_beside
@@ -48,14 +48,17 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0, mesh: Me
     names = [n for n in arrays if n not in ("shift", "scale")]
 
     def loss(trained, fixed, batch, key, part=None):
-        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part)
+        perceptual = partial(perceptual_distance, {n: fixed[n] for n in judge})
+        return vae_loss(rebuild(fixed | trained), batch, key, config.vae_loss, part, perceptual)
 
     def feed(start):
         return batches(photo_batch, photos, config.train_vae, seed, start, **_who())
 
     fixed = {n: arrays[n] for n in arrays if n not in names}
-    given = {n: arrays[n] for n in names}, fixed
-    ema = fit(loss, *given, feed, config.train_vae, out / "vae", seed, "train vae", mesh)
+    judge = vgg16() if config.vae_loss.perceptual else {}
+    ema = fit(
+        loss, {n: arrays[n] for n in names}, fixed | judge, feed, config.train_vae, out / "vae", seed, "train vae", mesh
+    )
     vae = rebuild(_on_device(fixed | ema))
     stage = dataclasses.replace(config.train_vae.stages[-1], batch=64)
     mean = np.asarray(vae.posterior(jnp.asarray(photo_batch(photos, stage, seed + 1, 0)["x"]))[0])
