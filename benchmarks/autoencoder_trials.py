@@ -1,16 +1,17 @@
 """Which autoencoder should the small model stand on? Train a few briefly, at the same number of steps.
 
-python -m benchmarks.autoencoder_trials --photos DIR [--steps 300]
+    python -m benchmarks.autoencoder_trials --photos DIR [--only NAME ...]
 
 Writes one row a candidate to results/training/autoencoder.jsonl: reconstruction PSNR and LPIPS on textured
-held-out crops, and the seconds that one restored 256-pixel photo costs on this machine.
+held-out crops, and the seconds that one restored 256-pixel photo costs on this machine. Candidates are other
+networks, and then other losses of the network that ships.
 """
 
 import argparse
 import json
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
@@ -19,14 +20,16 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from unires.config import DEMO, Config, Stage
+from unires.config import DEMO, Config, Stage, VAELoss
 from unires.data import Photos, evaluation_crops
 from unires.metrics import measure
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
 from unires.train import train_vae
 
-CANDIDATES = {  # name: (widths, latent channels, patch that the first layer sees as one position)
+OUT = Path("results/training/autoencoder.jsonl")
+STEPS = 300
+NETWORKS = {  # name: (widths, latent channels, patch that the first layer sees as one position)
     "f4 c12": ((16, 32, 64), 12, 1),
     "f4 c16": ((16, 32, 64), 16, 1),
     "f4 c8": ((16, 32, 64), 8, 1),
@@ -36,14 +39,25 @@ CANDIDATES = {  # name: (widths, latent channels, patch that the first layer see
     "f4 c12 p4": ((64,), 12, 4),
     "f8 c64 p4": ((64, 96), 64, 4),
 }
+SHIPPED = "f4 c12 p4"
+LOSSES = {  # of the shipped network
+    "no gradients": VAELoss(gradient=0.0),
+    "frequencies": VAELoss(frequency=1.0),
+    "VGG16": VAELoss(perceptual=0.1),
+}
+CANDIDATES = (*NETWORKS, *LOSSES)
 
 
-def candidate(name: str, steps: int) -> Config:
-    """The demo config with another autoencoder and `steps` training steps."""
-    widths, channels, patch = CANDIDATES[name]
+def candidate(name: str) -> Config:
+    """The demo config with another autoencoder or another loss, trained briefly.
+
+    Test: test_training_trials.py::test_autoencoder_rows_are_of_todays_candidates
+    """
+    widths, channels, patch = NETWORKS.get(name, NETWORKS[SHIPPED])
     sizes = {"encoder_channels": widths, "decoder_channels": widths, "latent_channels": channels, "patch": patch}
     vae = replace(DEMO.vae, **sizes)
-    return replace(DEMO, vae=vae, train_vae=replace(DEMO.train_vae, stages=(Stage(64, 8, steps),)))
+    train = replace(DEMO.train_vae, stages=(Stage(64, 8, STEPS),))
+    return replace(DEMO, vae=vae, train_vae=train, vae_loss=LOSSES.get(name, DEMO.vae_loss))
 
 
 def seconds_per_photo(config: Config, vae: nnx.Module, size: int = 256) -> float:
@@ -71,9 +85,9 @@ def seconds_per_photo(config: Config, vae: nnx.Module, size: int = 256) -> float
     return float(np.median(times[1:]))
 
 
-def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
+def trial(name: str, photos: Photos, out: Path) -> dict:
     """One row: train, reconstruct the held-out crops, measure."""
-    config = candidate(name, steps)
+    config = candidate(name)
     vae = train_vae(config, photos, out / re.sub(r"\W+", "_", name))
     arrays, rebuild = take_apart(vae)
 
@@ -91,7 +105,8 @@ def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
         "factor": config.vae.factor,
         "channels": config.vae.latent_channels,
         "patch": config.vae.patch,
-        "steps": steps,
+        "loss": asdict(config.vae_loss),
+        "steps": config.train_vae.steps,
         "seed": 0,
         "device": jax.devices()[0].device_kind,
         "photos": photos.manifest,
@@ -104,14 +119,15 @@ def trial(name: str, photos: Photos, steps: int, out: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=CANDIDATES)
     parser.add_argument("--work", type=Path, default=Path("results/runs/autoencoder_trials"))
-    arguments = parser.parse_args()
-    photos = Photos.read(arguments.photos, least=128)
-    rows = [trial(name, photos, arguments.steps, arguments.work) for name in tqdm(CANDIDATES, desc="trials")]
-    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    write_beside(Path("results/training/autoencoder.jsonl"), text.encode())
-    print(text)
+    given = parser.parse_args()
+    photos = Photos.read(given.photos, least=128)
+    rows = {row["candidate"]: row for row in map(json.loads, OUT.read_text().splitlines())} if OUT.is_file() else {}
+    for name in tqdm(given.only, desc="trials"):
+        rows[name] = trial(name, photos, given.work)
+        ordered = [rows[n] for n in CANDIDATES if n in rows]
+        write_beside(OUT, "".join(json.dumps(row, sort_keys=True) + "\n" for row in ordered).encode())
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from benchmarks import autoencoder_trials
 from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, operations, read, told
-from unires.config import SMOKE, Stage
+from unires.config import DEMO, SMOKE, Stage
 from unires.tasks import NAMES, TASKS
 
 
@@ -63,3 +64,15 @@ def test_committed_rows_are_of_todays_trials():
         config = json.loads(json.dumps(dataclasses.asdict(TRIALS[name](BASE))))
         assert {part: row[part] for part in ("unet", "train", "schedule")}.items() <= config.items()
     assert rows["base"]["operations"] == operations(BASE)
+
+
+def test_autoencoder_rows_are_of_todays_candidates():
+    rows = [json.loads(line) for line in autoencoder_trials.OUT.read_text().splitlines()]
+    assert [row["candidate"] for row in rows] == list(autoencoder_trials.CANDIDATES)
+    for row in rows:
+        config = autoencoder_trials.candidate(row["candidate"])
+        network = {"factor": config.vae.factor, "channels": config.vae.latent_channels, "patch": config.vae.patch}
+        about = network | {"steps": config.train_vae.steps, "loss": dataclasses.asdict(config.vae_loss)}
+        assert {name: row[name] for name in about} == about
+    assert len({(json.dumps(row["loss"]), row["factor"], row["channels"], row["patch"]) for row in rows}) == len(rows)
+    assert autoencoder_trials.candidate(autoencoder_trials.SHIPPED).vae == DEMO.vae
