@@ -112,7 +112,7 @@ def trial(name: str, photos: Photos, out: Path) -> dict:
         "photos": photos.manifest,
         "psnr": [round(v, 3) for v in values["psnr"]],
         "lpips": [round(v, 4) for v in values["lpips"]],
-        "seconds_per_photo": round(seconds_per_photo(config, vae), 3),
+        "seconds_per_photo": None if name in LOSSES else round(seconds_per_photo(config, vae), 3),
     }
 
 

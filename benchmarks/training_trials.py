@@ -39,7 +39,7 @@ OUT = Path("results/training/trials.jsonl")
 SAMPLING, COUNTS = OUT.with_name("sampling.jsonl"), (1, 2, 3, 4, 6, 8)
 SIZE, SEED = 128, 0
 SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
-STEPS = 300  # of the base; about three minutes on two idle cores
+STEPS, LONGER = 300, 1000  # of the base: about three minutes on two idle cores, and ten
 BASE = replace(
     DEMO,
     unet=replace(DEMO.unet, channels=(32, 64, 96)),  # half as wide as what ships: more steps in the same time
@@ -79,6 +79,8 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "crops of 128": fit(Stage(128, 4, STEPS)),
     "light flaws first": fit(*(Stage(64, 16, STEPS // 3, up_to) for up_to in (0.4, 0.7, None))),
     "one draw a pair": fit(Stage(64, 32, STEPS), draws=1),
+    "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
+    "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
 }
 
 

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 from unires.__main__ import main
-from unires.config import SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
+from unires.config import DEMO, SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.models.ldm import take_apart
-from unires.models.store import load_checkpoint, random_model
+from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint, sha256_of
+from unires.models.text import tokenize
 from unires.photo import write_photo
 from unires.sources import Source
 from unires.stream import stream_stages
-from unires.tasks import TASKS
-from unires.train import begin, measure_spread, outcome, rate, train, train_vae
+from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
+from unires.train import begin, ldm_objective, measure_spread, outcome, rate, split, train, train_vae
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "images_per_second")
@@ -145,7 +146,6 @@ def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
         return trained
 
     monkeypatch.setattr(unires.train, "fit", fit)
-    monkeypatch.setattr(unires.train, "LDM", lambda config, rngs: random_model(config, seed=3))  # quick to make
     path = train(config, given, tmp_path, seed=7)
     expected = list(stream_stages(given, config.train, 7, settings=SETTINGS["real-esrgan"]))
     assert len(fed[0]) == 5 and len(fed[4]) == 1
@@ -155,19 +155,64 @@ def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
     assert [source["task"] for source in story["sources"]] == [task.name for task in TASKS] and "photos" not in story
     assert story["outcome_ldm"]["final"] == {"loss": 2.0} and "outcome_vae" not in story
     arrays, shipped = take_apart(model)[0], take_apart(random_model(config))[0]
-    vae = [name for name in shipped if name.startswith("vae.")]
-    assert vae and all(np.allclose(arrays[name], shipped[name], rtol=0.01) for name in vae)
+    assert all(np.allclose(arrays[name], shipped[name], rtol=0.01) for name in shipped)
     for other, told in (([replace(given[0], weight=2.0), *given[1:]], "sources"), (folder, "photos")):
         with pytest.raises(ValueError, match=f"holds a run with another {told}: "):
             train(config, other, tmp_path, seed=7)
+
+
+def test_fine_tuning_begins_where_the_checkpoint_ended(folder, tmp_path):
+    """Another network than the profile's, and two of its steps: the first loss is the checkpoint's own."""
+    photos = Photos.read(folder, least=128)
+    own = replace(LDM_ALONE, unet=replace(LDM_ALONE.unet, channels=(12,), from_lq=True))
+    path, arrays = tmp_path / "own.safetensors", dict(take_apart(random_model(own, seed=5))[0])
+    arrays["spread"] = jnp.full(4, 0.3)
+    save_checkpoint(path, arrays, own, {"photos": {"count": 9}}, dtype=None)
+    config = replace(LDM_ALONE, checkpoint=str(path), train=replace(LDM_ALONE.train, stages=(Stage(32, 2, 2),)))
+    tuned, _, story = load_checkpoint(train(config, folder, tmp_path / "out", seed=3), config)
+    assert story["start"] == {"sha256": sha256_of(path), "photos": {"count": 9}} and story["photos"]["count"] == 3
+
+    whole, rebuild = take_apart(load_checkpoint(path, config)[0])
+    ids = tokenize([e.prompt for e in (BR, *TASKS, POSITIVE, NEGATIVE)], own.text)
+    loss = ldm_objective(replace(own, train=config.train), rebuild, ids)
+    batch = pair_batch(photos, Stage(32, 2, 2), 3, 0, SETTINGS[config.degradations])
+    first = jax.jit(loss)(*split(whole), batch, jax.random.fold_in(jax.random.key(3), 0))[0]
+    assert lines(tmp_path / "out" / "ldm" / "loss.jsonl")[0]["loss"] == pytest.approx(float(first), rel=1e-4)
+
+    after = take_apart(tuned)[0]
+    for part, moved in (("vae.", False), ("spread", False), ("unet.", True), ("text.", True)):
+        names = [name for name in whole if name.startswith(part)]
+        same = [np.allclose(after[name], whole[name], rtol=0.01, atol=0) for name in names]
+        assert names and (not all(same) if moved else all(same))
+
+    alone = replace(config, checkpoint=str(tmp_path / "prompts.safetensors"))
+    kept = {name: array for name, array in arrays.items() if not name.startswith("text.")}
+    save_checkpoint(tmp_path / "prompts.safetensors", kept, own, {"without": ["text"]}, dtype=None)
+    with pytest.raises(CheckpointError, match="prompts in place of its text tower.*: convert it without --prompts"):
+        train(alone, folder, tmp_path / "none")
+    with pytest.raises(ValueError, match="holds a run with another .*start"):
+        save_checkpoint(path, whole, own, {"photos": {"count": 8}})
+        train(config, folder, tmp_path / "out", seed=3)
+
+
+def test_the_command_line_fine_tunes(folder, tmp_path, monkeypatch):
+    asked = []
+
+    def train(config, given, out, seed):
+        asked.append((config.name, config.checkpoint, config.train_vae.stages, config.train.stages))
+        return out / "demo.safetensors"
+
+    monkeypatch.setattr("unires.train.train", train)
+    words = ["train", "--profile", "demo", "--photos", str(folder), "--out", str(tmp_path)]
+    assert main([*words, "--start", "demo_sr_only"]) == 0 and main(words) == 0
+    stages = DEMO.train.stages
+    assert asked == [("demo", "demo_sr_only", (), stages), ("demo", "demo", DEMO.train_vae.stages, stages)]
 
 
 def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
     given = [Source(task.name, str(folder)) for task in TASKS]
     with pytest.raises(ValueError, match="profile smoke trains its own autoencoder, which needs photos: .*--photos"):
         train(SMOKE, given, tmp_path)
-    with pytest.raises(ValueError, match="profile smoke measures the spread of from_lq, which needs photos"):
-        train(replace(SMOKE, train_vae=LDM_ALONE.train_vae), given, tmp_path)
     path = tmp_path / "sources.json"
     path.write_text(json.dumps([asdict(source) for source in given]))
     words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]

@@ -102,6 +102,7 @@ def train_profile(arguments: argparse.Namespace) -> int:
     """Train a profile's model; run the same command again to continue where it stopped.
 
     Test: test_train.py::test_killed_run_resumes_exactly, test_sources_are_refused_where_photos_are_needed,
+          test_fine_tuning_begins_where_the_checkpoint_ended,
           test_mesh.py::test_two_processes_train_as_one
     """
     import jax
@@ -113,6 +114,8 @@ def train_profile(arguments: argparse.Namespace) -> int:
     config, sizes = profile(arguments.profile), parse_mesh(arguments.mesh) if arguments.mesh else {}
     given = {name: value for name in ("accumulate", "latents") if (value := getattr(arguments, name)) is not None}
     config = replace(config, train=replace(config.train, **given))
+    if arguments.start is not None:  # fine-tune: its autoencoder is there already
+        config = replace(config, checkpoint=arguments.start, train_vae=replace(config.train_vae, stages=()))
     several = (arguments.coordinator, arguments.process, arguments.processes)
     if any(value is not None for value in several):
         if None in several:
@@ -181,12 +184,15 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
-    two = commands.add_parser("train", help="train the autoencoder and the diffusion model")
+    two = commands.add_parser("train", help="train the autoencoder and the diffusion model, or fine-tune a checkpoint")
     two.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
     given = two.add_mutually_exclusive_group(required=True)
     given.add_argument("--photos", type=Path, metavar="DIR", help="a folder of sharp photos")
     given.add_argument(
         "--sources", type=Path, metavar="FILE.json", help="sources, for a profile without own autoencoder"
+    )
+    two.add_argument(
+        "--start", metavar="CHECKPOINT", help="fine-tune a shipped name or a .safetensors path; its autoencoder stays"
     )
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
     two.add_argument("--seed", type=int, default=0)

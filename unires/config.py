@@ -155,7 +155,7 @@ class Config:
     drop_image: float = 0.1
     drop_text: float = 0.1
     words: float = 0.01  # share of the prompts replaced by positive words, and again by negative ones
-    checkpoint: str | None = None  # name under unires/weights; None: seeded random weights
+    checkpoint: str | None = None  # a name under unires/weights, or a path; None: seeded random weights
 
 
 SETS = ("SR", "MD", "DD", "DN", "complex")
@@ -222,7 +222,7 @@ PAPER = Config(
     ),
     text=TextConfig(vocabulary=49_408, tokens=77, width=1024, layers=23, heads=16, tokenizer="openclip"),
     schedule=ScheduleConfig(),
-    train_vae=TrainConfig(stages=(), learning_rate=0.0),  # the autoencoder comes with the public model
+    train_vae=TrainConfig(stages=(), learning_rate=0.0),  # none: the public model is fine-tuned, its autoencoder kept
     train=TrainConfig(
         stages=(Stage(512, 256, 200_000),),
         learning_rate=8e-5,

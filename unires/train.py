@@ -22,7 +22,7 @@ from unires.latents import keep_latents
 from unires.loss import ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import load_model, save_checkpoint, write_beside
+from unires.models.store import CheckpointError, load_model, save_checkpoint, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.record import provenance
@@ -70,7 +70,7 @@ def train_vae(config: Config, photos: Photos, out: Path, seed: int = 0, mesh: Me
 
 def train_ldm(
     config: Config,
-    vae: VAE,
+    start: VAE | LDM,
     photos: Photos | Sequence[Source],
     out: Path,
     seed: int = 0,
@@ -78,15 +78,18 @@ def train_ldm(
 ) -> LDM:
     """Train UNet and text encoder on the frozen autoencoder's latents, all tasks at once.
 
-    Sources in place of photos are for a network without `from_lq`, whose spread is measured on photos.
+    Of a whole model they are fine-tuned; over an autoencoder alone they are new. For a new network with `from_lq` the
+    spread is measured, which takes photos, not sources.
     With `config.train.latents` the photos are encoded before training, and their latents kept in `out/latents`.
-    Paper: Eq. 1; task probabilities, dropped conditions.  Test: test_train.py::test_killed_run_resumes_exactly
+    Paper: Eq. 1; task probabilities, dropped conditions; there a public model is fine-tuned whole (section 3).
+    Test: test_train.py::test_killed_run_resumes_exactly, test_fine_tuning_begins_where_the_checkpoint_ended
     """
-    mesh = make_mesh() if mesh is None else mesh
-    model = LDM(config, nnx.Rngs(seed))
-    model.vae = vae
-    if config.unet.from_lq:
-        model.spread[...] = measure_spread(config, vae, photos, seed)
+    mesh, model = make_mesh() if mesh is None else mesh, start
+    if isinstance(start, VAE):
+        model = LDM(config, nnx.Rngs(seed))
+        model.vae = start
+        if config.unet.from_lq:
+            model.spread[...] = measure_spread(config, start, photos, seed)
     model.unet.remat = config.train.remat
     arrays, rebuild = to_host(model)
     trained, fixed = split(arrays)
@@ -101,8 +104,8 @@ def train_ldm(
         return stream_stages(photos, config.train, seed, start, **_who(), settings=settings)
 
     if config.train.latents:
-        feed = keep_latents(feed, vae, config.train, mesh, out / "latents")
-    del model, vae  # the devices' memory is for training
+        feed = keep_latents(feed, model.vae, config.train, mesh, out / "latents")
+    del model, start  # the devices' memory is for training
     ema = fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm", mesh)
     return rebuild(_on_device(fixed | ema))
 
@@ -160,35 +163,43 @@ def train(
     """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
 
     Run it again to continue a run that was stopped. `given` is a folder of sharp photos, or sources where nothing but
-    the diffusion model is to be trained. A profile that doesn't train its autoencoder takes that of its checkpoint.
+    the diffusion model is to be trained. A profile that doesn't train its autoencoder fine-tunes its checkpoint, as the
+    paper does: with that one's own sizes and schedule, its autoencoder kept as it is.
     `data` and `fsdp` are the sizes of the mesh (`make_mesh`); a run may go on with another one. Several processes
     (`jax.distributed`) share each batch, and need an `out` that all of them see; the first one writes the result.
     Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run, or the profile needs
-            photos and sources are given, or the mesh doesn't fit; CheckpointError if the autoencoder's checkpoint
-            can't be read.
+            photos and sources are given, or the mesh doesn't fit; CheckpointError if the checkpoint can't be read, or
+            holds prompts in place of a text tower.
     Test: test_train.py::test_killed_run_resumes_exactly, test_sources_train_the_diffusion_model_alone,
-          test_mesh.py::test_two_processes_train_as_one
+          test_fine_tuning_begins_where_the_checkpoint_ended, test_mesh.py::test_two_processes_train_as_one
     """
     mesh, photos = make_mesh(data, fsdp), given
     if isinstance(given, Path):
         largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
         photos = Photos.read(given, least=2 * largest)
-    elif config.train_vae.stages or config.unet.from_lq:
-        why = "trains its own autoencoder" if config.train_vae.stages else "measures the spread of from_lq"
-        raise ValueError(f"profile {config.name} {why}, which needs photos: give a folder with --photos, not --sources")
-    vae = None if config.train_vae.stages else load_model(config)[0].vae
-    begun = begin(config, photos, out, seed)
-    model = train_ldm(config, vae or train_vae(config, photos, out, seed, mesh), photos, out, seed, mesh)
+    elif config.train_vae.stages:
+        why = f"profile {config.name} trains its own autoencoder, which needs photos"
+        raise ValueError(f"{why}: give a folder with --photos, not --sources")
+    start, story = None, None
+    if not config.train_vae.stages:
+        start, config, story = load_model(config)
+        if start.text is None:
+            why = "has prompts in place of its text tower, which is trained too"
+            raise CheckpointError(f"checkpoint {config.checkpoint} {why}: convert it without --prompts")
+    begun = begin(config, photos, out, seed, story)
+    start = start or train_vae(config, photos, out, seed, mesh)
+    model = train_ldm(config, start, photos, out, seed, mesh)
     path = out / f"{config.name}.safetensors"
     if jax.process_index() == 0:
         save_checkpoint(path, take_apart(model)[0], config, begun | outcome(config, out))
     return path
 
 
-def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: int) -> dict:
+def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: int, start: dict | None = None) -> dict:
     """Note what a run starts from in `out/begun.json`, or check that it is the same run that goes on.
 
-    Of sources the fields are noted, not the photos that lie there.
+    Of sources the fields are noted, not the photos that lie there; of a checkpoint that is fine-tuned (`start`, its
+    story) its hash, and what it was made from.
     Raises: ValueError if `out` holds a run with other photos, sources, settings or seed.
     Test: test_train.py::test_another_run_is_not_continued, test_sources_train_the_diffusion_model_alone
     """
@@ -205,6 +216,9 @@ def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: in
         "train_ldm": dataclasses.asdict(config.train),
         "config": dataclasses.asdict(config),
     }
+    if start is not None:
+        kept = ("sha256", "photos", "sources", "source", "files", "start")
+        facts["start"] = {name: start[name] for name in kept if name in start}
     made_by = {k: v for k, v in provenance(config.name, None, seed).items() if k in ("commit", "dirty")}
     made_by |= {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__}
     path = out / "begun.json"
