@@ -232,8 +232,8 @@ assert not (folder / "out.safetensors").exists()
 # ## Prompts without a text tower
 #
 # The tower is a quarter of the model, and this method asks it the same few prompts for ever. `--prompts` computes their
-# context vectors once, writes them beside the checkpoint and leaves the tower out. What must be said about the tower
-# itself: it has 24 layers and the 23rd is read (then normalised); tokens are byte pairs of a published vocabulary,
+# context vectors once, writes them beside the checkpoint and leaves the tower out: enough to restore, not to train, for
+# training changes the tower too. What must be said about the tower itself: it has 24 layers and the 23rd is read (then normalised); tokens are byte pairs of a published vocabulary,
 # which Python packages of CLIP ship. An empty prompt is just start and end:
 
 # %%
@@ -263,7 +263,7 @@ from unires.models.store import find_checkpoint, load_checkpoint
 
 wanted = [f"{FOLDERS[part]}/{file}.safetensors" for part, file in FILES.items()]
 print("wanted:", *wanted, "scheduler/scheduler_config.json", sep="\n  ")
-print("\npython -m unires convert FOLDER unires/weights/paper.safetensors --prompts")
+print("\npython -m unires convert FOLDER unires/weights/paper.safetensors")
 try:
     there = find_checkpoint(checkpoint)
     print(f"\nhere: {there.name}")
@@ -308,7 +308,8 @@ pd.DataFrame(told["rows"])
 
 # %% [markdown]
 # Do not expect a restored photo from public weights alone. They know photos and words; what a flawed photo has to do
-# with a sharp one is what notebook 30 trains.
+# with a sharp one is what `python -m unires train --profile paper` teaches them (notebook 30): it begins with these
+# weights, and the zeros of the first convolution are where the flawed photo finds its way in.
 #
 # ## What to try
 #

@@ -570,8 +570,10 @@ plt.show()
 
 # %% [markdown]
 # ## 11. The same training at the paper's size
-# The profile `paper` is the same loss and the same loop (`unires/fit.py`) with other numbers. What changes is where
-# things lie.
+# The profile `paper` is the same loss and the same loop (`unires/fit.py`) with other numbers, and it does not begin with
+# random weights: it **fine-tunes** the public text-to-image model (converted in notebook 25), UNet and text tower whole,
+# the autoencoder kept. `--start CHECKPOINT` does the same with any other, as the shipped one on photos of your own.
+# What changes besides is where things lie.
 # * **Half precision.** The networks compute in bfloat16; parameters, their average and Adam's two moments stay
 #   float32. Those four are the *state*: sixteen bytes a trained number, whatever the batch.
 # * **Micro-batches** (`accumulate`). The gradient of a batch is the mean of the gradients of its parts, so the parts go

@@ -240,8 +240,7 @@ def pair_batch(
 
     Paper: multi-task training with the tasks' probabilities (section 3), of those that are `taught`.
     Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone,
-          test_a_stage_of_light_flaws
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone
     """
     rng = np.random.default_rng([seed, step, 1])
     p = np.array([task.probability * (task.name in taught) for task in TASKS])

@@ -69,7 +69,7 @@ def perceptual_distance(weights: dict, x_hat: Photos, x: Photos) -> Array:
     """Mean LPIPS distance of two batches by VGG16's features. (The metric `lpips` asks AlexNet.)
 
     The package's own formula has no gradient where all features of a place are zero, so the last step is ours.
-    Paper: Zhang et al. 2018, Eq. 1.
+    Paper: our choice, for the autoencoder's trials; the distance is that of Zhang et al. 2018.
     Test: test_loss.py::test_perceptual_distance_is_lpips_with_vgg16
     """
     from flax.traverse_util import unflatten_dict
