@@ -58,9 +58,14 @@ def fit(*stages: Stage, **fields) -> Callable[[Config], Config]:
     return lambda config: replace(config, train=replace(config.train, **fields))
 
 
-def bare(**schedule) -> Callable[[Config], Config]:
-    """No start from LQ, and another forward process: eps has no mean that LQ could give, as v has."""
-    return lambda config: unet(from_lq=False)(replace(config, schedule=replace(config.schedule, **schedule)))
+def bare(sampled: int | None = None, **schedule) -> Callable[[Config], Config]:
+    """No start from LQ (it needs v), another forward process, and more sampling steps for the judge."""
+
+    def change(config: Config) -> Config:
+        sample = replace(config.sample, steps=sampled or config.sample.steps)
+        return unet(from_lq=False)(replace(config, schedule=replace(config.schedule, **schedule), sample=sample))
+
+    return change
 
 
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
@@ -73,6 +78,8 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "no start from LQ": bare(),
     "no start, some signal at T": bare(zero_terminal_snr=False),
     "no start, some signal at T, eps": bare(zero_terminal_snr=False, prediction="eps"),
+    "no start, some signal at T, 20 steps": bare(20, zero_terminal_snr=False),
+    "no start, some signal at T, eps, 20 steps": bare(20, zero_terminal_snr=False, prediction="eps"),
     "rate 2e-3": fit(learning_rate=2e-3),
     "twice as wide": unet(STEPS * 2 // 5, channels=(64, 128, 192)),
     "two blocks a level": unet(STEPS * 3 // 4, blocks=2),
@@ -162,6 +169,7 @@ def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict
         "unet": asdict(config.unet),
         "train": asdict(config.train),
         "schedule": asdict(config.schedule),
+        "sample": asdict(config.sample),
         "parameters": sum(a.size for n, a in take_apart(model)[0].items() if not n.startswith("vae.")),
         "seed": seed,
         "operations": operations(config),

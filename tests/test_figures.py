@@ -128,6 +128,9 @@ def test_names_of_near_points_do_not_cover_each_other():
     boxes = [text.get_window_extent() for text in texts]
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     assert all(axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max) for box in boxes)
+    far = [points[text.get_text()] for text in texts if max(map(abs, text.get_position())) > 6]
+    tied = [note.xy for note in axis.texts if not note.get_text() and note.arrow_patch is not None]
+    assert tied == far != []
 
 
 @pytest.mark.parametrize("times", [2, 4])

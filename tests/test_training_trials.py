@@ -10,13 +10,15 @@ from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, operations
 from unires.config import DEMO, SMOKE, Stage
 from unires.tasks import NAMES, TASKS
 
+PARTS = ("unet", "train", "schedule", "sample")  # of the config, that a trial may change and a row tells
+
 
 def test_every_trial_changes_the_base_alone():
     for name, change in TRIALS.items():
         config = change(BASE)
         assert (config == BASE) == (name in ("base", "another seed"))
         assert config.vae == BASE.vae and config.evaluation == BASE.evaluation
-        assert dataclasses.replace(config, unet=BASE.unet, train=BASE.train, schedule=BASE.schedule) == BASE
+        assert dataclasses.replace(config, **{part: getattr(BASE, part) for part in PARTS}) == BASE
 
 
 def test_what_a_trial_tells():
@@ -62,7 +64,7 @@ def test_committed_rows_are_of_todays_trials():
     assert rows.keys() == TRIALS.keys()
     for name, row in rows.items():
         config = json.loads(json.dumps(dataclasses.asdict(TRIALS[name](BASE))))
-        assert {part: row[part] for part in ("unet", "train", "schedule")}.items() <= config.items()
+        assert {part: row[part] for part in PARTS}.items() <= config.items()
     assert rows["base"]["operations"] == operations(BASE)
 
 

@@ -10,6 +10,7 @@ from unires.shapes import Photo
 
 DPI = 100
 NOTE = {"facecolor": "black", "alpha": 0.65, "linewidth": 0, "pad": 1.5}  # behind a photo's note
+NEAR = 6  # points between a dot and its name
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))  # of a point
 
 
@@ -60,7 +61,7 @@ def label_points(axis, points: dict[str, tuple[float, float]], fontsize: float =
     """Each point's name beside it, where it covers neither another name nor a point; the texts.
 
     Call it last, when limits and scales stand: eight sides of each point are tried, near ones first, and the first that
-    is free is taken, or the freest.
+    is free is taken, or the freest. A name that stands far off is tied to its point by a line.
     Test: test_figures.py::test_names_of_near_points_do_not_cover_each_other
     """
     axis.figure.draw_without_rendering()  # so that limits and sizes are known
@@ -70,14 +71,18 @@ def label_points(axis, points: dict[str, tuple[float, float]], fontsize: float =
     for name, point in points.items():
         text = axis.annotate(name, point, (0, 0), textcoords="offset points", fontsize=fontsize)
         covered = {}
-        for side in ((r * x, r * y) for r in (6, 12, 20) for x, y in SIDES):
+        for side in ((r * x, r * y) for r in (NEAR, 12, 20) for x, y in SIDES):
             _turn(text, side)
             box = text.get_window_extent()
             outside = not all(axis.bbox.contains(*corner) for corner in (box.min, box.max))
             covered[side] = sum(box.overlaps(other) for other in taken) + 3 * outside
             if not covered[side]:
                 break
-        _turn(text, min(covered, key=covered.get))
+        side = min(covered, key=covered.get)
+        _turn(text, side)
+        if max(map(abs, side)) > NEAR:
+            line = {"arrowstyle": "-", "color": "0.5", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
+            axis.annotate("", point, side, textcoords="offset points", arrowprops=line)
         taken.append(text.get_window_extent())
         texts.append(text)
     return texts
