@@ -20,7 +20,7 @@
 profile = "smoke"
 seed = 0
 run_dir = "results/runs/by-hand"
-checkpoint = "paper"  # a name under unires/weights, or the path of a converted file
+checkpoint = "sd2"  # a name under unires/weights, or the path of a converted file
 
 # %%
 import os
@@ -263,7 +263,7 @@ from unires.models.store import find_checkpoint, load_checkpoint
 
 wanted = [f"{FOLDERS[part]}/{file}.safetensors" for part, file in FILES.items()]
 print("wanted:", *wanted, "scheduler/scheduler_config.json", sep="\n  ")
-print("\npython -m unires convert FOLDER unires/weights/paper.safetensors")
+print("\npython -m unires convert FOLDER unires/weights/sd2.safetensors")
 try:
     there = find_checkpoint(checkpoint)
     print(f"\nhere: {there.name}")

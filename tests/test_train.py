@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+import unires.train
 from unires.__main__ import main
 from unires.config import DEMO, SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
@@ -129,8 +131,6 @@ def test_killed_run_resumes_exactly(folder, tmp_path):
 def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
     """What reaches `fit`, without its compiled steps: batches from any step on, the given autoencoder kept as it is."""
     pytest.importorskip("datasets")
-    import unires.train
-
     config = replace(LDM_ALONE, degradations="real-esrgan")
     given = [Source(task.name, str(folder)) for task in TASKS]
     fed = {}
@@ -161,15 +161,23 @@ def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):
             train(config, other, tmp_path, seed=7)
 
 
-def test_fine_tuning_begins_where_the_checkpoint_ended(folder, tmp_path):
+def test_fine_tuning_begins_where_the_checkpoint_ended(folder, tmp_path, monkeypatch):
     """Another network than the profile's, and two of its steps: the first loss is the checkpoint's own."""
     photos = Photos.read(folder, least=128)
     own = replace(LDM_ALONE, unet=replace(LDM_ALONE.unet, channels=(12,), from_lq=True))
     path, arrays = tmp_path / "own.safetensors", dict(take_apart(random_model(own, seed=5))[0])
     arrays["spread"] = jnp.full(4, 0.3)
     save_checkpoint(path, arrays, own, {"photos": {"count": 9}}, dtype=None)
-    config = replace(LDM_ALONE, checkpoint=str(path), train=replace(LDM_ALONE.train, stages=(Stage(32, 2, 2),)))
+    config = replace(LDM_ALONE, start=str(path), train=replace(LDM_ALONE.train, stages=(Stage(32, 2, 2),)))
+    given, train_ldm = set(), unires.train.train_ldm
+
+    def on_the_host(config, start, *rest):
+        given.update(type(leaf.get_value()) for _, leaf in nnx.to_flat_state(nnx.state(start)))
+        return train_ldm(config, start, *rest)
+
+    monkeypatch.setattr(unires.train, "train_ldm", on_the_host)
     tuned, _, story = load_checkpoint(train(config, folder, tmp_path / "out", seed=3), config)
+    assert given == {np.ndarray}  # at the paper's size it would take 5 GB of a device
     assert story["start"] == {"sha256": sha256_of(path), "photos": {"count": 9}} and story["photos"]["count"] == 3
 
     whole, rebuild = take_apart(load_checkpoint(path, config)[0])
@@ -185,7 +193,7 @@ def test_fine_tuning_begins_where_the_checkpoint_ended(folder, tmp_path):
         same = [np.allclose(after[name], whole[name], rtol=0.01, atol=0) for name in names]
         assert names and (not all(same) if moved else all(same))
 
-    alone = replace(config, checkpoint=str(tmp_path / "prompts.safetensors"))
+    alone = replace(config, start=str(tmp_path / "prompts.safetensors"))
     kept = {name: array for name, array in arrays.items() if not name.startswith("text.")}
     save_checkpoint(tmp_path / "prompts.safetensors", kept, own, {"without": ["text"]}, dtype=None)
     with pytest.raises(CheckpointError, match="prompts in place of its text tower.*: convert it without --prompts"):
@@ -199,14 +207,14 @@ def test_the_command_line_fine_tunes(folder, tmp_path, monkeypatch):
     asked = []
 
     def train(config, given, out, seed):
-        asked.append((config.name, config.checkpoint, config.train_vae.stages, config.train.stages))
+        asked.append((config.name, config.start, config.train_vae.stages, config.train.stages))
         return out / "demo.safetensors"
 
     monkeypatch.setattr("unires.train.train", train)
     words = ["train", "--profile", "demo", "--photos", str(folder), "--out", str(tmp_path)]
     assert main([*words, "--start", "demo_sr_only"]) == 0 and main(words) == 0
     stages = DEMO.train.stages
-    assert asked == [("demo", "demo_sr_only", (), stages), ("demo", "demo", DEMO.train_vae.stages, stages)]
+    assert asked == [("demo", "demo_sr_only", (), stages), ("demo", None, DEMO.train_vae.stages, stages)]
 
 
 def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
@@ -216,7 +224,7 @@ def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
     path = tmp_path / "sources.json"
     path.write_text(json.dumps([asdict(source) for source in given]))
     words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]
-    for name, told in (("demo", "profile demo trains its own"), ("paper", "no checkpoint paper")):
+    for name, told in (("demo", "profile demo trains its own"), ("paper", "no checkpoint sd2")):
         assert main([*words, name]) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and error[0].startswith("unires: ") and told in error[0]

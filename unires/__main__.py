@@ -115,7 +115,7 @@ def train_profile(arguments: argparse.Namespace) -> int:
     given = {name: value for name in ("accumulate", "latents") if (value := getattr(arguments, name)) is not None}
     config = replace(config, train=replace(config.train, **given))
     if arguments.start is not None:  # fine-tune: its autoencoder is there already
-        config = replace(config, checkpoint=arguments.start, train_vae=replace(config.train_vae, stages=()))
+        config = replace(config, start=arguments.start, train_vae=replace(config.train_vae, stages=()))
     several = (arguments.coordinator, arguments.process, arguments.processes)
     if any(value is not None for value in several):
         if None in several:

@@ -121,6 +121,15 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """What the tables' search tries, and who judges (Eq. 3)."""
+
+    score: str = "niqe"  # a metric without a reference
+    vectors: str = "list"  # twelve by hand; or "grid": the paper's 1512
+    words: float = 0.0  # weight of A.7's positive words, and minus that of the negative ones, on top of what is found
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """What the notebooks restore and how long they train."""
 
@@ -129,6 +138,7 @@ class EvaluationConfig:
     sets: tuple[str, ...]
     lesson_steps: int  # of the short live training in notebook 30
     complex11: int  # pairs of the benchmark Complex11, spread evenly over it
+    most: int | None = 8  # photos of each of the paper's test sets; None: all
     seed: int = 2025
     matrix_crops: int = 48  # of notebook 45, for each flaw and severity
     matrix_stride: int = 128  # pixels: its crops overlap by half
@@ -151,11 +161,13 @@ class Config:
     sample: SampleConfig
     evaluation: EvaluationConfig
     vae_loss: VAELoss = field(default_factory=VAELoss)
+    search: SearchConfig = field(default_factory=SearchConfig)
     degradations: str = "stablesr"  # parameters of the training flaws: a key of unires.degrade.SETTINGS
     drop_image: float = 0.1
     drop_text: float = 0.1
     words: float = 0.01  # share of the prompts replaced by positive words, and again by negative ones
     checkpoint: str | None = None  # a name under unires/weights, or a path; None: seeded random weights
+    start: str | None = None  # likewise: what is fine-tuned by a profile that doesn't train its autoencoder
 
 
 SETS = ("SR", "MD", "DD", "DN", "complex")
@@ -196,6 +208,7 @@ SMOKE = replace(
         sets=("SR", "complex"),
         lesson_steps=4,
         complex11=2,
+        most=2,
         matrix_crops=2,
         matrix_stride=32,
         baseline_pairs=1,
@@ -233,14 +246,19 @@ PAPER = Config(
         accumulate=8,  # the most that 32 devices can split a batch of 256 into
     ),
     sample=SampleConfig(steps=50, spacing="leading", tile=512, overlap=64),
-    evaluation=EvaluationConfig(crop=512, crops=160, sets=("DiversePhotos-x1",), lesson_steps=0, complex11=132),
+    evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=0, complex11=132, most=None),
+    search=SearchConfig(score="musiq", vectors="grid", words=1.0),
     checkpoint="paper",
+    start="sd2",  # the public model, converted
 )
 
 PROFILES = {config.name: config for config in (SMOKE, DEMO, PAPER)}
 
 # What a profile is compared with: the same network, photos and steps. No notebook runs at one.
 CONTROLS = {
+    "paper_sr_only": replace(
+        PAPER, name="paper_sr_only", train=replace(PAPER.train, tasks=("SR",)), checkpoint="paper_sr_only"
+    ),
     "demo_sr_only": replace(  # super-resolution is the only task (Table 4)
         DEMO, name="demo_sr_only", train=replace(DEMO.train, tasks=("SR",)), checkpoint="demo_sr_only"
     ),

@@ -163,8 +163,8 @@ def train(
     """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
 
     Run it again to continue a run that was stopped. `given` is a folder of sharp photos, or sources where nothing but
-    the diffusion model is to be trained. A profile that doesn't train its autoencoder fine-tunes its checkpoint, as the
-    paper does: with that one's own sizes and schedule, its autoencoder kept as it is.
+    the diffusion model is to be trained. A profile that doesn't train its autoencoder fine-tunes the one that it
+    starts from, as the paper does: with that one's own sizes and schedule, its autoencoder kept as it is.
     `data` and `fsdp` are the sizes of the mesh (`make_mesh`); a run may go on with another one. Several processes
     (`jax.distributed`) share each batch, and need an `out` that all of them see; the first one writes the result.
     Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run, or the profile needs
@@ -182,10 +182,12 @@ def train(
         raise ValueError(f"{why}: give a folder with --photos, not --sources")
     start, story = None, None
     if not config.train_vae.stages:
-        start, config, story = load_model(config)
+        start, own, story = load_model(dataclasses.replace(config, checkpoint=config.start))
         if start.text is None:
             why = "has prompts in place of its text tower, which is trained too"
-            raise CheckpointError(f"checkpoint {config.checkpoint} {why}: convert it without --prompts")
+            raise CheckpointError(f"checkpoint {config.start} {why}: convert it without --prompts")
+        arrays, rebuild = to_host(start)
+        start, config = rebuild(arrays), dataclasses.replace(own, checkpoint=config.checkpoint)
     begun = begin(config, photos, out, seed, story)
     start = start or train_vae(config, photos, out, seed, mesh)
     model = train_ldm(config, start, photos, out, seed, mesh)

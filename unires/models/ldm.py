@@ -87,7 +87,7 @@ def take_apart(module: nnx.Module) -> tuple[dict, Callable]:
     graph, state = nnx.split(module)
     leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
 
-    def rebuild(arrays: dict[str, jax.Array]) -> nnx.Module:
+    def rebuild(arrays: dict) -> nnx.Module:
         flat = [(path, leaf.replace(arrays[name])) for name, (path, leaf) in leaves.items()]
         return nnx.merge(graph, nnx.from_flat_state(flat))
 

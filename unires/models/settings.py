@@ -39,7 +39,7 @@ def settings(config: Config) -> dict[str, dict]:
             "norm_eps": 1e-5,
             "norm_num_groups": unet.groups,
             "out_channels": vae.latent_channels,
-            "sample_size": config.evaluation.crop // vae.factor,
+            "sample_size": config.sample.tile // vae.factor,
             "use_linear_projection": True,
         },
         "vae": {
@@ -53,7 +53,7 @@ def settings(config: Config) -> dict[str, dict]:
             "layers_per_block": vae.encoder_blocks,
             "norm_num_groups": vae.groups,
             "out_channels": 3,
-            "sample_size": config.evaluation.crop,
+            "sample_size": config.sample.tile,
             "scaling_factor": vae.scale,
         },
         "text_encoder": {

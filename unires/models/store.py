@@ -104,7 +104,8 @@ def find_checkpoint(name: str | Path) -> Path:
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
-        hint = "; make one with python -m unires convert" if str(name) == "paper" else ""
+        hints = {"sd2": "make it with python -m unires convert", "paper": "train it with python -m unires train"}
+        hint = f"; {hints[str(name)]}" if str(name) in hints else ""
         raise CheckpointError(f"no checkpoint {name}: shipped are {shipped}; or give the path of a .safetensors{hint}")
     return path
 
