@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from unires.config import DEMO, SMOKE, Stage, TrainConfig
 from unires.data import (
@@ -52,6 +53,16 @@ def test_big_photos_are_halved(tmp_path):
     stored = read_photo(tmp_path / "big.png")
     assert array.shape == (35, 850, 3)
     assert abs(array[4, 7, 1] / 255 - stored[8:10, 14:16, 1].mean()) <= 0.5 / 255 + 1e-6
+
+
+def test_photos_are_not_halved_below_the_least(tmp_path):
+    """DF2K's photos are 2040 pixels wide: for crops of 512, which ask for 1024, they stay as they are."""
+    stored = np.random.default_rng(0).integers(0, 256, (70, 1700, 3), np.uint8)
+    Image.fromarray(stored).save(tmp_path / "wide.png")
+    (whole,), (half,) = (Photos.read(tmp_path, least).arrays for least in (36, 35))
+    assert np.array_equal(whole, stored) and half.shape == (35, 850, 3)
+    with pytest.raises(PhotoError, match="at least 71 pixels"):
+        Photos.read(tmp_path, 71)
 
 
 @pytest.mark.parametrize(("stride", "each"), [(None, 2), (64, 5)])
