@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("datasets")
 
 import datasets
+from PIL import Image
 
 from unires import data, sources
 from unires.config import Stage, TrainConfig
@@ -287,6 +288,29 @@ def test_photos_that_cannot_be_read(tmp_path, folder, pairs, streaming):
         fetch({"path": str(tmp_path / "gone.png"), "bytes": None}, "here")
     with pytest.raises(PhotoError, match="here: a photo without a name"):
         decode(*fetch({"path": None, "bytes": b"?"}, "here"))
+
+
+def test_photos_at_8_bits(tmp_path, monkeypatch):
+    """What a file holds, as its maker knows it; a plain photo never becomes floats."""
+    rgb, held = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8), {}
+    for suffix in ("png", "bmp", "tif"):
+        held[f"plain.{suffix}"] = rgb
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    grey = np.array([[0, 65535, 257 * 100 + 128, 257 * 100 + 129]], np.uint16)
+    clear = np.dstack([rgb, np.repeat([[0], [255]], 6, 0) * np.ones((1, 20))]).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    for name, array in held.items():
+        Image.fromarray(array).save(tmp_path / name)
+    held["turned.png"] = np.rot90(rgb, -1)
+    with monkeypatch.context() as patch:
+        patch.setattr("unires.photo.as_photo", None)
+        assert all(np.array_equal(decode(name, (tmp_path / name).read_bytes()), a) for name, a in held.items())
+    assert decode("deep", (tmp_path / "deep.png").read_bytes())[0, :, 1].tolist() == [0, 255, 100, 101]
+    on_white = decode("clear", (tmp_path / "clear.png").read_bytes())
+    assert (on_white[:6] == 255).all() and np.array_equal(on_white[6:], rgb[6:])
 
 
 def test_sources_that_cannot_be_used(tmp_path, folder, pairs, parquet, monkeypatch):

@@ -8,10 +8,12 @@ error says what to do about it.
 import io
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageFile, ImageOps
 
 from unires.shapes import AnyArray, Photo
@@ -85,15 +87,35 @@ def decode(file: Path | io.BytesIO, name: str) -> Photo:
 
     Paper:  our choice.  Range: output in [0, 1].
     Raises: PhotoError: not an image, damaged or cut short, 32 bits a channel, more than 100 megapixels.
-    Test:   test_photo.py::test_a_bad_file_is_refused_by_name, test_stream.py::test_photos_that_cannot_be_read
+    Test:   test_photo.py::test_a_bad_file_is_refused_by_name
     """
+    return _decode(file, name, as_photo)
+
+
+def decode_8_bit(file: Path | io.BytesIO, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The same photo at 8 bits, without a detour over floats where the file has 8 bits: a quarter of the memory.
+
+    Paper:  our choice.  Range: 0 to 255.
+    Raises: PhotoError: as `decode`.
+    Test:   test_stream.py::test_photos_at_8_bits, test_photos_that_cannot_be_read
+    """
+    return _decode(file, name, _levels)
+
+
+def _levels(pixels: np.ndarray, name: str) -> np.ndarray:
+    plain = pixels.dtype == np.uint8 and pixels.shape[2:] == (3,)
+    return pixels if plain else to_8_bit(as_photo(pixels, name))
+
+
+def _decode(file: Path | io.BytesIO, name: str, finish: Callable) -> np.ndarray:
+    """What `finish` makes of a file's pixels; whatever goes wrong on the way is a PhotoError."""
     forgiving = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # else a half photo comes back with its rest filled in grey
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit speaks instead
             with Image.open(file) as image:
-                return as_photo(_pixels(image, name), name)
+                return finish(_pixels(image, name), name)
     except PhotoError:
         raise
     except Image.DecompressionBombError:
@@ -150,10 +172,11 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if image.mode in ("I", "F"):
         raise PhotoError(f"{name}: 32 bits a channel have no agreed white; save it with 8 or 16 bits.")
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _too_large(name: str) -> str:

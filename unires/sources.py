@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from unires.data import held_out_paths, sha256
-from unires.photo import PhotoError, to_8_bit
-from unires.photo import decode as decode_photo
+from unires.photo import PhotoError, decode_8_bit
 from unires.tasks import TASKS
 
 NAMES = tuple(task.name for task in TASKS)
@@ -161,9 +160,9 @@ def smallest_side(name: str, data: bytes) -> int:
 
 
 def decode(name: str, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """An image's pixels, as `read_photo` reads them, at 8 bits.
+    """An image's pixels, as `read_photo` reads them, at 8 bits: floats are made of the crop alone.
 
     Raises: PhotoError if it is no image, damaged, or too large.
-    Test: test_stream.py::test_photos_that_cannot_be_read
+    Test: test_stream.py::test_photos_at_8_bits, test_photos_that_cannot_be_read
     """
-    return to_8_bit(decode_photo(io.BytesIO(data), name))
+    return decode_8_bit(io.BytesIO(data), name)
