@@ -1,9 +1,10 @@
 """Sources and streams: shares of the tasks, exact resuming, sharing among processes, pairs, and refusals."""
 
 import json
+import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,14 +14,19 @@ import pytest
 pytest.importorskip("datasets")
 
 import datasets
+from flax import nnx
 from PIL import Image
 
+import unires.train
 from unires import data, sources
-from unires.config import Stage, TrainConfig
+from unires import stream as stream_module
+from unires.__main__ import main
+from unires.config import SMOKE, Stage, TrainConfig
 from unires.data import held_out_paths
 from unires.degrade import SETTINGS
+from unires.models.vae import VAE
 from unires.photo import PhotoError, read_photo, write_photo
-from unires.sources import Source, decode, fetch, open_source, read_sources
+from unires.sources import NAMES, Source, decode, fetch, open_source, read_sources
 from unires.stream import plan, stream, stream_stages
 from unires.tasks import TASKS
 
@@ -128,6 +134,57 @@ def test_tasks_are_drawn_with_the_papers_probabilities(folder, pairs):
     assert abs((which == len(given) - 1).sum() - 0.75 * m) < 3 * np.sqrt(m * 0.75 * 0.25)
     made = np.concatenate([batch["task"] for batch in stream(mixed(folder, pairs), STAGE, 1)])
     assert np.array_equal(made, np.concatenate([plan(mixed(folder, pairs), 4, 1, s)[0] for s in range(5)]))
+
+
+def test_tasks_that_are_taught(folder, pairs):
+    """Two tasks keep the ratio of their probabilities; one alone needs its own photos and opens no others."""
+    two = [Source("DN", str(folder)), Source("SR", str(folder))]
+    plans = [plan(two, 64, 1, step, ("SR", "DN")) for step in range(40)]
+    tasks, which = (np.concatenate(parts) for parts in zip(*plans, strict=True))
+    assert {TASKS[t].name for t in tasks} == {"SR", "DN"} and np.array_equal(which == 1, tasks == 0)
+    p, n = 0.32 / (0.32 + 0.22), len(tasks)
+    assert abs((tasks == 0).sum() - n * p) < 3 * np.sqrt(n * p * (1 - p))
+    with pytest.raises(ValueError, match="no source for MD: training needs photos for each of SR, MD$"):
+        next(stream(two, STAGE, 0, taught=("SR", "MD")))
+    lost = [Source(task, "/no/such/folder") for task in ("MD", "DD", "DN")]
+    for streaming in (False, True):
+        sharp = Source("SR", str(folder), streaming=streaming)
+        alone = list(stream([sharp], STAGE, 0, taught=("SR",)))
+        assert not np.concatenate([batch["task"] for batch in alone]).any()
+        assert all(map(same, stream([*lost, sharp], STAGE, 0, taught=("SR",)), alone))
+        config = TrainConfig((STAGE,), 1.0)
+        assert {*next(stream_stages([sharp], config, 0, taught=("SR",)))["task"]} == {0}
+    usual, named = (next(stream(mixed(folder, pairs), STAGE, 0, **words)) for words in ({}, {"taught": NAMES}))
+    assert same(usual, named)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_workers_change_nothing(folder, pairs, streaming, monkeypatch):
+    pools, real = [], stream_module.ThreadPoolExecutor
+    monkeypatch.setattr(stream_module, "ThreadPoolExecutor", lambda workers: pools.append(workers) or real(workers))
+    given = mixed(folder, pairs, streaming)
+    config = TrainConfig((STAGE,), 1.0)
+    one, three, each = (list(stream_stages(given, config, 2, workers=n)) for n in (1, 3, None))
+    assert all(map(same, one, three)) and all(map(same, one, each)) and pools == [1, 3, os.cpu_count()]
+
+
+def test_training_is_fed_as_asked(folder, tmp_path, monkeypatch):
+    """The tasks of a profile, and the threads of the command line, reach the batches."""
+    config = replace(SMOKE, train=TrainConfig((Stage(32, 4, 3),), 1.0, tasks=("SR",)))
+    config = replace(config, unet=replace(config.unet, from_lq=False))
+    asked, fed, real = [], [], unires.train.stream_stages
+    monkeypatch.setattr("unires.train.stream_stages", lambda *a, **k: asked.append(k["workers"]) or real(*a, **k))
+    monkeypatch.setattr("unires.train.fit", lambda loss, trained, fixed, feed, *rest: fed.extend(feed(1)) or trained)
+    unires.train.train_ldm(config, VAE(config.vae, nnx.Rngs(0)), [Source("SR", str(folder))], tmp_path, workers=3)
+    assert asked == [3] and len(fed) == 2 and not np.concatenate([batch["task"] for batch in fed]).any()
+
+    path = tmp_path / "sources.json"
+    path.write_text('[{"task": "SR", "path": "x"}]')
+    monkeypatch.setattr("unires.train.train", lambda *a, **k: asked.append(k) or tmp_path / "none.safetensors")
+    words = ["train", "--profile", "paper_sr_only", "--sources", str(path)]
+    assert main([*words, "--workers", "5"]) == main(words) == 0 and asked[1:] == [{"workers": 5}, {}]
+    with pytest.raises(SystemExit):
+        main([*words, "--workers", "0"])
 
 
 @pytest.mark.parametrize("streaming", [False, True])

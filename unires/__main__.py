@@ -103,7 +103,7 @@ def train_profile(arguments: argparse.Namespace) -> int:
 
     Test: test_train.py::test_killed_run_resumes_exactly, test_sources_are_refused_where_photos_are_needed,
           test_fine_tuning_begins_where_the_checkpoint_ended,
-          test_mesh.py::test_two_processes_train_as_one
+          test_mesh.py::test_two_processes_train_as_one, test_stream.py::test_training_is_fed_as_asked
     """
     import jax
 
@@ -122,6 +122,8 @@ def train_profile(arguments: argparse.Namespace) -> int:
             raise ValueError("several processes need all of --coordinator, --process and --processes")
         jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
     out = arguments.out or Path("results/runs") / f"train-{config.name}"
+    if arguments.workers is not None:
+        sizes["workers"] = arguments.workers
     path = train(config, arguments.photos or read_sources(arguments.sources), out, arguments.seed, **sizes)
     if jax.process_index() == 0:
         print(f"wrote {path} and {path.with_suffix('.json').name}")
@@ -199,6 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     two.add_argument("--mesh", metavar="data=4,fsdp=2", help="devices: data splits batches, fsdp parameters as well")
     two.add_argument("--accumulate", type=whole, metavar="N", help="micro-batches a step (default: the profile's)")
     two.add_argument("--latents", type=whole, metavar="N", help="encode N batches once and train on these alone")
+    two.add_argument("--workers", type=whole, metavar="N", help="threads that make batches of sources (default: cores)")
     two.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one listens")
     two.add_argument("--process", type=int, metavar="I", help="of several processes: which one this is, from 0")
     two.add_argument("--processes", type=int, metavar="N", help="how many processes train together")

@@ -1,6 +1,7 @@
 """Training batches at the paper's scale, drawn from `sources`, shared among processes, resumed exactly.
 
-Task, source, crop and flaw of an item hang on (seed, step, item) alone; each process makes its share of the items.
+Task, source, crop and flaw of an item hang on (seed, step, item) alone; each process makes its share of the items, in
+threads: Pillow's decoders, NumPy and SciPy leave the interpreter free while they work on an item.
 - Map-style sources (the default): a batch is a pure function of (seed, step). The shares of all processes, put
   together, are the batch that one process alone would make. Resuming at any step costs nothing. Photos are drawn
   with replacement.
@@ -10,6 +11,7 @@ Task, source, crop and flaw of an item hang on (seed, step, item) alone; each pr
   library's saved states would be quick, but lose the shuffle buffer, so they are not used.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -32,21 +34,22 @@ Row = list[tuple[str, bytes]]  # name and bytes: one photo, or sharp and flawed
 
 
 def plan(
-    sources: Sequence[Source], batch: int, seed: int, step: int
+    sources: Sequence[Source], batch: int, seed: int, step: int, taught: Sequence[str] = NAMES
 ) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
     """The task (index in TASKS) and the source of each item of a batch, a pure function of (seed, step).
 
-    Paper: the tasks' probabilities (section 3).
-    Raises: ValueError if a task has no source.
-    Test: test_stream.py::test_tasks_are_drawn_with_the_papers_probabilities
+    Paper: the tasks' probabilities (section 3), of those that are `taught`.
+    Raises: ValueError if a task that is taught has no source.
+    Test: test_stream.py::test_tasks_are_drawn_with_the_papers_probabilities, test_tasks_that_are_taught
     """
     weights = np.array([[s.weight * (s.task == name) for s in sources] for name in NAMES]).reshape(len(NAMES), -1)
-    lost = [name for name, row in zip(NAMES, weights, strict=True) if not row.sum()]
+    lost = [name for name, row in zip(NAMES, weights, strict=True) if name in taught and not row.sum()]
     if lost:
-        raise ValueError(f"no source for {', '.join(lost)}: training needs photos for each of {', '.join(NAMES)}")
+        raise ValueError(f"no source for {', '.join(lost)}: training needs photos for each of {', '.join(taught)}")
     rng = np.random.default_rng([seed, step, 2])
-    tasks = rng.choice(len(TASKS), batch, p=[task.probability for task in TASKS])
-    edges = np.cumsum(weights, 1) / weights.sum(1, keepdims=True)
+    p = np.array([task.probability * (task.name in taught) for task in TASKS])
+    tasks = rng.choice(len(TASKS), batch, p=p / p.sum())
+    edges = np.cumsum(weights, 1) / np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
     return tasks, (rng.random(batch)[:, None] >= edges[tasks]).sum(1)
 
 
@@ -113,29 +116,33 @@ def stream(
     processes: int = 1,
     *,
     buffer: int = 1000,
-    workers: int = 4,
+    workers: int | None = None,
     ahead: int = 2,
     settings: Settings = SETTINGS["stablesr"],
+    taught: Sequence[str] = NAMES,
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's share of the batches of a stage, from step `start` to its end, as `data.pair_batch` makes them.
 
-    `buffer` photos of a streamed source are shuffled at a time; `workers` threads make items, `ahead` steps early.
-    `settings` are those of the flaws that are laid on sharp photos.
+    `buffer` photos of a streamed source are shuffled at a time; `workers` threads (default: one a core) make items,
+    `ahead` steps early. `settings` are those of the flaws that are laid on sharp photos. Sources of tasks that are not
+    `taught` are not opened.
     Paper: multi-task training (section 3); crops and the mixture of a task's sources are our choice.
     Shapes: x, y [b crop crop 3] with b = stage.batch / processes; task [b] indexes TASKS.
     Raises: ValueError if the batch can't be split evenly; ImportError, PhotoError, ValueError as the sources are read.
     Test: test_stream.py::test_resuming_gives_the_unbroken_run, test_processes_share_the_batch,
-          test_streaming_gives_the_same_photos, test_settings_of_the_flaws
+          test_streaming_gives_the_same_photos, test_settings_of_the_flaws, test_tasks_that_are_taught,
+          test_workers_change_nothing
     """
     if not 0 <= process < processes or stage.batch % processes:
         raise ValueError(f"process {process} of {processes}: a batch of {stage.batch} can't be split evenly")
     share = stage.batch // processes
     mine = slice(process * share, (process + 1) * share)
+    sources = [source for source in sources if source.task in taught]
     places = [replace(source, task=NAMES[0], weight=1.0) for source in sources]
     opened = {place: open_source(place) for place in dict.fromkeys(places)}  # a folder that serves four tasks: once
     used = np.zeros(len(sources), int)
     for step in range(start if any(source.streaming for source in sources) else 0):
-        used += np.bincount(plan(sources, stage.batch, seed, step)[1][mine], minlength=len(sources))
+        used += np.bincount(plan(sources, stage.batch, seed, step, taught)[1][mine], minlength=len(sources))
     passing = {}
     for i, source in enumerate(sources):
         if source.streaming:
@@ -149,14 +156,14 @@ def stream(
         return make_item(sources[i], row, stage, np.random.default_rng([seed, step, 4, item]), settings)
 
     def begin(step: int) -> tuple[np.ndarray, list[Future]]:
-        tasks, which = plan(sources, stage.batch, seed, step)
+        tasks, which = plan(sources, stage.batch, seed, step, taught)
         jobs = []
         for item in range(mine.start, mine.stop):
             i = int(which[item])
             jobs.append(pool.submit(make, i, next(passing[i]) if i in passing else None, step, item))
         return tasks[mine].astype(np.int32), jobs
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         queue = []
         for step in range(start, stage.steps):
             while len(queue) <= ahead and step + len(queue) < stage.steps:
@@ -174,15 +181,18 @@ def stream_stages(
     process: int = 0,
     processes: int = 1,
     settings: Settings = SETTINGS["stablesr"],
+    taught: Sequence[str] = NAMES,
+    workers: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's batches of all stages, from step `start` of the whole to the end: `stream`, stage after stage.
 
     Steps of a stage count from 0, and each stage has a seed of its own.
     Shapes: as `stream`.
-    Test: test_stream.py::test_stages_follow_each_other
+    Test: test_stream.py::test_stages_follow_each_other, test_tasks_that_are_taught
     """
     for number, stage in enumerate(config.stages):
         if start < stage.steps:
             own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-            yield from stream(sources, stage, own, start, process, processes, settings=settings)
+            words = {"settings": settings, "taught": taught, "workers": workers}
+            yield from stream(sources, stage, own, start, process, processes, **words)
         start = max(0, start - stage.steps)

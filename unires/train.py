@@ -75,6 +75,7 @@ def train_ldm(
     out: Path,
     seed: int = 0,
     mesh: Mesh | None = None,
+    workers: int | None = None,
 ) -> LDM:
     """Train UNet and text encoder on the frozen autoencoder's latents, all tasks at once.
 
@@ -82,7 +83,8 @@ def train_ldm(
     spread is measured, which takes photos, not sources.
     With `config.train.latents` the photos are encoded before training, and their latents kept in `out/latents`.
     Paper: Eq. 1; task probabilities, dropped conditions; there a public model is fine-tuned whole (section 3).
-    Test: test_train.py::test_killed_run_resumes_exactly, test_fine_tuning_begins_where_the_checkpoint_ended
+    Test: test_train.py::test_killed_run_resumes_exactly, test_fine_tuning_begins_where_the_checkpoint_ended,
+          test_stream.py::test_training_is_fed_as_asked
     """
     mesh, model = make_mesh() if mesh is None else mesh, start
     if isinstance(start, VAE):
@@ -101,7 +103,8 @@ def train_ldm(
         if isinstance(photos, Photos):
             make = partial(pair_batch, settings=settings, taught=config.train.tasks)
             return batches(make, photos, config.train, seed, start, **_who())
-        return stream_stages(photos, config.train, seed, start, **_who(), settings=settings)
+        words = {"settings": settings, "taught": config.train.tasks, "workers": workers}
+        return stream_stages(photos, config.train, seed, start, **_who(), **words)
 
     if config.train.latents:
         feed = keep_latents(feed, model.vae, config.train, mesh, out / "latents")
@@ -159,13 +162,15 @@ def train(
     seed: int = 0,
     data: int | None = None,
     fsdp: int = 1,
+    workers: int | None = None,
 ) -> Path:
     """Train everything that a profile ships: photos in, `out/<profile>.safetensors` and its JSON out.
 
     Run it again to continue a run that was stopped. `given` is a folder of sharp photos, or sources where nothing but
     the diffusion model is to be trained. A profile that doesn't train its autoencoder fine-tunes the one that it
     starts from, as the paper does: with that one's own sizes and schedule, its autoencoder kept as it is.
-    `data` and `fsdp` are the sizes of the mesh (`make_mesh`); a run may go on with another one. Several processes
+    `data` and `fsdp` are the sizes of the mesh (`make_mesh`), `workers` the threads that make batches of sources
+    (default: one a core); a run may go on with others. Several processes
     (`jax.distributed`) share each batch, and need an `out` that all of them see; the first one writes the result.
     Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run, or the profile needs
             photos and sources are given, or the mesh doesn't fit; CheckpointError if the checkpoint can't be read, or
@@ -190,7 +195,7 @@ def train(
         start, config = rebuild(arrays), dataclasses.replace(own, checkpoint=config.checkpoint)
     begun = begin(config, photos, out, seed, story)
     start = start or train_vae(config, photos, out, seed, mesh)
-    model = train_ldm(config, start, photos, out, seed, mesh)
+    model = train_ldm(config, start, photos, out, seed, mesh, workers)
     path = out / f"{config.name}.safetensors"
     if jax.process_index() == 0:
         save_checkpoint(path, take_apart(model)[0], config, begun | outcome(config, out))
