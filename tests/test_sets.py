@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from benchmarks.sets import SetError, blocks, check, load, pairs, read_sets, training_sources
+from benchmarks.sets import SetError, blocks, check, load, pairs, read_sets, tiles, training_sources
 from benchmarks.sets.__main__ import main
 from unires.config import Stage
 from unires.sources import read_sources
@@ -317,6 +317,106 @@ def test_blocks_are_written_image_by_image(tmp_path, capsys):
         blocks.write_blocks(root)
     with pytest.raises(FileNotFoundError, match="ValidationNoisyBlocksSrgb"):
         blocks.write_blocks(tmp_path)
+
+
+def photo_pairs(directory, size=(50, 33)):
+    """SIDD's tree with photos in which every pixel differs; the flawed one is the other's negative."""
+    one = SETS["sidd_train"]
+    for number, pair in enumerate(TREES["sidd_train"]):
+        hq = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        for path, array in zip(pair, (255 - hq, hq), strict=True):
+            (one.under(directory) / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(one.under(directory) / path)
+    return one, one.under(directory)
+
+
+def test_tiles_cover_the_photo_once(tmp_path):
+    for length in (200, 1024, 1535, 3000, 5328):
+        cuts = tiles.edges(length)
+        assert cuts[0] == 0 and cuts[-1] == length
+        assert length < 768 or all(768 <= b - a < 1536 for a, b in zip(cuts, cuts[1:], strict=False))
+    assert np.diff(tiles.edges(5328)).tolist() == [1065, 1066, 1065, 1066, 1066]
+    one, root = photo_pairs(tmp_path)
+    assert tiles.cut(one, root, 16) == 3 * 2 * 3
+    for name, *photos in pairs(one, root):
+        for side, photo in zip(("lq", "hq"), photos, strict=True):
+            rebuilt, covered = np.zeros((33, 50, 3), np.uint8), np.zeros((33, 50), int)
+            for path in (root / "tiles" / side).glob(f"{name}_*.png"):
+                top, left = map(int, path.stem.split("_")[-2:])
+                with Image.open(path) as tile:
+                    rebuilt[top : top + tile.height, left : left + tile.width] = np.asarray(tile)
+                    covered[top : top + tile.height, left : left + tile.width] += 1
+            with Image.open(photo) as whole:
+                assert np.array_equal(rebuilt, np.asarray(whole)) and (covered == 1).all()
+    assert check(one, root, expected=3).status == "present"  # the photos are counted, not the tiles
+
+
+def test_cutting_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    one, root = photo_pairs(tmp_path)
+    assert not tiles.is_cut(one, root, 16)
+    tiles.cut(one, root, 16)
+    made = sorted((root / "tiles").glob("**/*.png"))
+    before = {path: path.read_bytes() for path in made}
+    made[0].write_bytes(b"kept")
+    made[5].unlink()
+    made[5].with_suffix(".part").write_bytes(b"half a til")
+    with pytest.raises(SetError, match="1 are not there, 0 are of other photos .*--tiles sidd_train"):
+        tiles.is_cut(one, root, 16)
+    decoded, real = [], tiles.decode_8_bit
+    monkeypatch.setattr(tiles, "decode_8_bit", lambda path, name: decoded.append(path) or real(path, name))
+    tiles.cut(one, root, 16)
+    assert len(decoded) == 1 and tiles.is_cut(one, root, 16)
+    assert made[0].read_bytes() == b"kept" and made[5].read_bytes() == before[made[5]]
+    assert sorted((root / "tiles").glob("**/*.p*")) == made
+    (made[0].parent / "other_00000_00000.png").write_bytes(b"")
+    with pytest.raises(SetError, match="0 are not there, 1 are of other photos"):
+        tiles.is_cut(one, root, 16)
+
+
+def test_tiles_are_listed_as_sources(tmp_path, capsys):
+    one, root = photo_pairs(tmp_path, (1700, 700))
+    where = ["--root", str(tmp_path)]
+    assert main([*where, "--training", "sidd_train"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["path"] == str(root)
+    assert main(["sidd_train", "--tiles", *where]) == 0 and "6 pairs of tiles" in capsys.readouterr().out
+    (source,) = training_sources(tmp_path, ["sidd_train"])
+    assert (source.task, source.kind, source.path, source.weight) == ("DN", "pairs", str(root / "tiles"), 320.0)
+    photos = [np.asarray(Image.open(hq)) for _, _, hq in pairs(one, root)]
+    for batch in stream([source], Stage(512, 2, 2), 0, taught=("DN",)):
+        for x, y in zip(batch["x"], batch["y"], strict=True):
+            assert np.abs(x + y - 1).max() < 1e-6
+            first = np.round(x[0, [0, 1, 2]] * 255), np.round(x[0, [-1, -2, -3]] * 255)
+            assert any(holds(photo, corner) for photo in photos for corner in first)
+    (root / "tiles/hq" / next((root / "tiles/hq").glob("**/*.png"))).unlink()
+    assert main([*where, "--training", "sidd_train"]) == 1 and "1 are not there" in capsys.readouterr().err
+
+
+def holds(photo, three):
+    """Whether three pixels lie side by side somewhere in a photo."""
+    return any(
+        np.array_equal(photo[row, column : column + 3], three)
+        for row, column in np.argwhere((photo[:, :-2] == three[0]).all(-1))
+    )
+
+
+def test_sets_that_cannot_be_cut(tmp_path, capsys):
+    where = ["--tiles", "--root", str(tmp_path)]
+    for name in ("oid", "realsr_x4"):
+        assert main([name, *where]) == 1 and "no pairs of one size" in capsys.readouterr().err
+    assert main(["sidd_train", *where]) == 1 and "no image of sidd" in capsys.readouterr().err
+    _, root = photo_pairs(tmp_path)
+    path = root / TREES["sidd_train"][1][1]
+    exif, whole = Image.Exif(), path.read_bytes()
+    exif[0x0112] = 6
+    wrong = {"differ in size": (Image.new("RGB", (50, 34)), {}), "turned": (Image.new("RGB", (50, 33)), {"exif": exif})}
+    for told, (image, words) in wrong.items():
+        image.save(path, **words)
+        assert main(["sidd_train", *where]) == 1 and told in capsys.readouterr().err
+    for half, told in ((whole[:500], "damaged or cut short"), (b"no photo", "copy it again")):
+        path.write_bytes(half)
+        assert main(["sidd_train", *where]) == 1 and told in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(where)
 
 
 def test_exit_codes(tmp_path, capsys):

@@ -3,6 +3,7 @@
     python -m benchmarks.sets --root DIR            every set, one line each
     python -m benchmarks.sets --root DIR real60     exit 1 unless it is all there
     python -m benchmarks.sets --root DIR --training > sources.json     what `python -m unires train --sources` reads
+    python -m benchmarks.sets --root DIR --tiles sidd_train    cut its huge photos into tiles, once, for training
 
 Nothing is downloaded here: a file says where a set comes from and under which terms.
 """

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmarks.sets import Report, SetError, check, read_sets, training_sources
 from benchmarks.sets.layout import ImageSet
+from benchmarks.sets.tiles import FOLDER, cut
 from benchmarks.sets.training import to_json
+from unires.photo import PhotoError
 
 HEADER = ("name", "role", "task", "expected", "found", "status", "what to do")
 
@@ -40,12 +42,24 @@ def print_sources(root: Path, names: list[str] | None, streaming: bool) -> int:
     return 0
 
 
+def cut_sets(root: Path, sets: list[ImageSet]) -> int:
+    """Cut sets into tiles; what is wrong with one to standard error."""
+    try:
+        for one in sets:
+            print(f"{cut(one, one.under(root))} pairs of tiles in {one.under(root) / FOLDER}")
+    except (SetError, PhotoError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """0: every named set is present, or none was named. 1: a named one is not. 2: an unknown name.
 
     With --training the sources are printed alone; 1 means that a training set can't be used, and standard error says
-    which sets are not as published.
-    Test: test_sets.py::test_exit_codes, test_training_sources_are_printed
+    which sets are not as published. With --tiles 1 means that a set can't be cut.
+    Test: test_sets.py::test_exit_codes, test_training_sources_are_printed, test_tiles_are_listed_as_sources,
+          test_sets_that_cannot_be_cut
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sets", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="sets to look at; every one where none is named")
@@ -53,12 +67,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--deep", action="store_true", help="open every image instead of counting files")
     parser.add_argument("--training", action="store_true", help="print the training sets, or the named, as sources")
     parser.add_argument("--streaming", action="store_true", help="with --training: read in shuffled order, uncopied")
+    parser.add_argument("--tiles", action="store_true", help="cut the named sets' huge pairs into tiles for --training")
     given = parser.parse_args(argv)
+    if given.tiles and not given.names:
+        parser.error("--tiles needs the names of the sets to cut")
     sets = read_sets()
     unknown = [name for name in given.names if name not in sets]
     if unknown:
         print(f"unknown set {', '.join(unknown)}: choose from {', '.join(sets)}", file=sys.stderr)
         return 2
+    if given.tiles:
+        return cut_sets(given.root, [sets[name] for name in given.names])
     if given.training:
         return print_sources(given.root, given.names or None, given.streaming)
     asked = [sets[name] for name in given.names] or list(sets.values())

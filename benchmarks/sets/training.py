@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.sets.layout import ImageSet, SetError, files, find, pairs, parquet_files, read_sets
 from benchmarks.sets.report import Report, check
+from benchmarks.sets.tiles import FOLDER, is_cut
 from unires.sources import Source
 
 
@@ -15,12 +16,13 @@ def training_sources(root: str | Path, names: Iterable[str] | None = None, strea
 
     A set serves its own task. Its weight is its published number of images, or what lies there where none is
     published: among the sets of one task, every image counts the same. A set with fewer images than published serves
-    too, with the published weight.
+    too, with the published weight. Pairs that were cut into tiles (`benchmarks.sets.tiles`) are read from these.
 
     Paper: DF2K and LSDIR for SR, Open Images and GoPro for MD, DPDD for DD, SIDD for DN; how the two sets of one task
            are mixed is our choice.
     Raises: SetError: a name that is no training set, or a set of which nothing usable is there; says what to do.
-    Test:   test_sets.py::test_training_sources_feed_the_stream, test_training_sets_that_cannot_be_used
+    Test:   test_sets.py::test_training_sources_feed_the_stream, test_training_sets_that_cannot_be_used,
+            test_tiles_are_listed_as_sources
     """
     sets = {name: one for name, one in read_sets().items() if one.role == "train"}
     asked = list(sets) if names is None else list(dict.fromkeys(names))
@@ -59,6 +61,8 @@ def _place(image_set: ImageSet, root: Path) -> tuple[str, str, str | None]:
     sharp, flawed = (sorted(find(root, patterns)) for patterns in (layout.hq, layout.lq))
     if paired and {(y, x) for _, y, x in found} != set(zip(flawed, sharp, strict=True)):
         raise SetError(f"{root}: the sorted names of {image_set.name} do not pair as its key does; rename them.")
+    if paired and is_cut(image_set, root):
+        return str(root / FOLDER), "hq/**/*.png", "lq/**/*.png"
     return str(root), "|".join(layout.hq), "|".join(layout.lq) if paired else None
 
 
