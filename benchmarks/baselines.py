@@ -19,10 +19,10 @@ from unires.config import CONTROLS, Config
 from unires.degrade.kernels import gaussian
 from unires.degrade.super_resolution import resize
 from unires.metrics import METRICS, measure
-from unires.models.store import CheckpointError, load_model
+from unires.models.store import CheckpointError
 from unires.photo import as_photo, to_8_bit
 from unires.record import Row, not_run, row
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.shapes import Photo
 
 TV_WEIGHT = 0.1  # scikit-image's default
@@ -159,8 +159,7 @@ def regression_network(config: Config) -> Callable[[Photo], Photo]:
     where = CONTROLS[name].checkpoint
     if where is not None and not Path(where).is_file():
         raise CheckpointError(f"{where} is not there: python -m unires train --profile {name} --photos FOLDER")
-    model, own, _ = load_model(CONTROLS[name])
-    restorer = Restorer(model, own)
+    restorer, _ = restorer_of(CONTROLS[name])
     return lambda y: restorer(y, {"BR": 1.0})
 
 

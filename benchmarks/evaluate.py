@@ -9,10 +9,10 @@ from pathlib import Path
 from unires.config import Config, profile
 from unires.data import Item, evaluation_hash, evaluation_set
 from unires.metrics import METRICS, contract, measure
-from unires.models.store import load_model, write_beside
+from unires.models.store import find_checkpoint, read_story, write_beside
 from unires.photo import read_photo, write_photo
 from unires.record import Row, not_run, row, write_run
-from unires.restore import Restorer
+from unires.restore import Restorer, restorer_of
 from unires.shapes import Photo
 from unires.tasks import EXPERTS, weights_dict, weights_vector
 
@@ -24,6 +24,7 @@ MIXTURES = {  # two fixed mixtures: the paper's optimum of Figure 11 and its mos
 # The search's list: each expert, the paper's two mixtures, and even mixes of the experts of two flaws (ours).
 PAIRS = {f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))}
 CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS
+UNKNOWN = "unknown"  # the checkpoint of a restored photo that doesn't name one
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Restored:
 
 @dataclass
 class Evaluation:
-    """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once.
+    """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once a checkpoint.
 
-    Test: test_evaluate.py::test_restored_photos_are_made_once
+    Test: test_evaluate.py::test_restored_photos_are_made_once, test_another_checkpoint_restores_anew
     """
 
     run_dir: Path
@@ -62,24 +63,33 @@ class Evaluation:
 
     @cached_property
     def restorer(self) -> Restorer:
-        model, config, story = load_model(self.config)
+        """Raises: CheckpointError for a checkpoint that is missing, or was never taught to restore."""
+        restorer, story = restorer_of(self.config)
         write_run(self.run_dir, checkpoints={str(self.config.checkpoint): story["sha256"]})
-        return Restorer(model, config)
+        return restorer
+
+    @cached_property
+    def checkpoint(self) -> str | None:
+        """sha256 of the run's weights, None where they are random."""
+        name = self.config.checkpoint
+        return None if name is None else read_story(find_checkpoint(name))["sha256"]
 
     def restore(self, item: Item, weights: dict[str, float]) -> Restored:
-        """One pair's flawed photo restored with one mix: from the run's folder if it was made before."""
+        """One pair's flawed photo restored with one mix: from the run's folder if these weights made it before."""
         name = "_".join(f"{k}{v:g}" for k, v in weights_dict(weights_vector(weights)).items())
         path = self.run_dir / "restored" / item.set / item.image / f"{name}_seed{self.seed}.png"
         story = path.with_suffix(".json")
-        if not story.exists():
+        held = json.loads(story.read_text()) if story.exists() else {}
+        if held.get("checkpoint", UNKNOWN) != self.checkpoint:
             calls = len(weights_dict(weights_vector(weights))) * self.config.sample.steps
             began = time.perf_counter()
             photo = self.restorer(item.y, weights, seed=self.seed)
             seconds = round(time.perf_counter() - began, 3)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_photo(path, photo)
-            write_beside(story, json.dumps({"unet_calls": calls, "seconds": seconds}).encode())
-        return Restored(read_photo(path), **json.loads(story.read_text()))
+            held = {"unet_calls": calls, "seconds": seconds, "checkpoint": self.checkpoint}
+            write_beside(story, json.dumps(held).encode())
+        return Restored(read_photo(path), held["unet_calls"], held["seconds"])
 
     def measure(self, item: Item, method: str, photo: Photo, **cost) -> list[Row]:
         """One row a metric; a metric that the photo is too small for is a row that says so."""

@@ -4,8 +4,9 @@
 
 (a) Test: crops of the held-out photos with two to four flaws each, all 1512 vectors. (b) Learning: crops of photos
 that are neither trained on nor tested on (the validation part of DIR), flawed alike, all vectors or the 252 of the
-range [0, 1] and the paper's favourites. Every vector's scores go to results/search/grids.npz, the split with its
-hashes and the costs to grids.json. Killed and started again, it goes on where it was.
+range [0, 1] and the paper's favourites. Every vector's scores go to grids.npz in results/search (of another profile
+than demo: results/search-PROFILE), the split with its hashes and the costs to grids.json. Killed and started again, it
+goes on where it was.
 """
 
 import argparse
@@ -28,10 +29,10 @@ from unires.degrade import SETTINGS, degrade
 from unires.engine import Engine, unet_calls
 from unires.learned import image_features
 from unires.metrics import METRICS
-from unires.models.store import load_model, write_beside
+from unires.models.store import write_beside
 from unires.photo import PhotoError
 from unires.record import provenance
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.score import Score, metric_score
 from unires.search import among, grid
 from unires.shapes import AnyArray, Photo
@@ -44,6 +45,14 @@ LEDGERS = ROOT / "results" / "runs" / "grids"
 SEED, TRIES = 1512, 8
 TEST, LEARN = "test", "learn"
 MEASURED = {TEST: ("niqe", "lpips", "psnr", "ssim"), LEARN: ("niqe", "lpips")}  # the first decides
+
+
+def place(profile_name: str) -> Path:
+    """Where a profile's table lies: demo's is the committed one.
+
+    Test: test_grids.py::test_each_profile_has_a_table_of_its_own
+    """
+    return OUT if profile_name == "demo" else OUT.with_name(f"{OUT.name}-{profile_name}")
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,8 @@ def unseen(checkpoint: dict, folder: Path) -> bool:
     """
     digests = sorted(digest for digest in _hashes(folder).values() if not is_validation(digest))
     manifest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-    return isinstance(checkpoint["photos"], dict) and checkpoint["photos"]["manifest"] == manifest
+    photos = checkpoint.get("photos")  # none where it was trained on sources
+    return isinstance(photos, dict) and photos["manifest"] == manifest
 
 
 def learn_list(name: str) -> np.ndarray:
@@ -256,32 +266,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=12, help="of a batch; an accelerator takes more")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--steps", type=int, help="default: the profile's")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help="default: results/search, or results/search-PROFILE")
     parser.add_argument("--ledgers", type=Path, default=LEDGERS)
     given = parser.parse_args(argv)
     config, began = profile(given.profile), perf_counter()
-    model, config, checkpoint = load_model(config)
     config = replace(config, sample=replace(config.sample, steps=given.steps or config.sample.steps))
     try:
+        restorer, checkpoint = restorer_of(config)
         test = held_out_cases(given.images, given.side, config.degradations)
         learn = validation_cases(given.photos, given.learn, given.side, config.degradations)
         refuse_shared(test, learn, given.photos)
-    except (PhotoError, ValueError) as error:
+        fresh = unseen(checkpoint, given.photos)
+    except ValueError as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    cases, vectors = {TEST: test, LEARN: learn}, {TEST: grid(), LEARN: learn_list(given.learn_vectors)}
-    found = run(Engine(Restorer(model, config), given.rows), cases, vectors, given.ledgers)
-    checkpoints = {str(config.checkpoint): checkpoint["sha256"]}
-    story = provenance(given.profile, config, 0, checkpoints=checkpoints)
-    fresh = unseen(checkpoint, given.photos)
     if not fresh:
         print("warning: this checkpoint may have been trained on the learning photos", file=sys.stderr)
-    story |= {"trained_on": checkpoint["photos"], "unseen": fresh, "side": given.side, "steps": config.sample.steps}
+    cases, vectors = {TEST: test, LEARN: learn}, {TEST: grid(), LEARN: learn_list(given.learn_vectors)}
+    found = run(Engine(restorer, given.rows), cases, vectors, given.ledgers)
+    out, config = given.out or place(given.profile), restorer.config
+    story = provenance(given.profile, config, 0, checkpoints={str(config.checkpoint): checkpoint["sha256"]})
+    story |= {"trained_on": checkpoint.get("photos"), "unseen": fresh, "side": given.side, "steps": config.sample.steps}
     story |= {"variants": {name: METRICS[name].variant for name in MEASURED[TEST]}, "experts": list(NAMES)}
     story |= {"seconds": round(perf_counter() - began, 1)}
-    write(given.out, found, vectors, np.stack([image_features(case.y) for case in learn]), story)
-    size = sum((given.out / name).stat().st_size for name in ("grids.npz", "grids.json"))
-    print(f"wrote {given.out}: {size / 1e6:.2f} MB, {story['seconds']} s")
+    write(out, found, vectors, np.stack([image_features(case.y) for case in learn]), story)
+    size = sum((out / name).stat().st_size for name in ("grids.npz", "grids.json"))
+    print(f"wrote {out}: {size / 1e6:.2f} MB, {story['seconds']} s")
     return 0
 
 

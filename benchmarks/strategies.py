@@ -2,7 +2,7 @@
 
     python -m benchmarks.strategies [--out results/search] [--only corrected]
 
-Needs results/search/grids.npz (`python -m benchmarks.grids`) and the checkpoint that it was made with. A strategy that
+Needs grids.npz in that folder (`python -m benchmarks.grids`) and the checkpoint that it was made with. A strategy that
 only picks from a list is replayed: its scores are looked up in the table, its calls follow from the engine's formula.
 The surrogate, the funnel, and vectors off the grid are really run. Lists and forests are learned on the learning photos
 alone. One row a strategy, photo and metric goes to strategies.jsonl. With `--only` the strategies whose name holds one
@@ -26,9 +26,9 @@ from unires import learned
 from unires.config import profile
 from unires.engine import Engine, unet_calls
 from unires.metrics import METRICS
-from unires.models.store import CheckpointError, load_model, write_beside
+from unires.models.store import CheckpointError, write_beside
 from unires.record import Row, read_rows, row, write_rows
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.search import among, funnel, grid, one_hot, strike_out, surrogate
 from unires.shapes import AnyArray
 from unires.tasks import EXPERTS, weights_dict
@@ -250,14 +250,14 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         grids = read(given.out)
-        model, config, checkpoint = load_model(profile(grids.story["profile"]))
+        config, steps = profile(grids.story["profile"]), grids.story["steps"]
+        restorer, checkpoint = restorer_of(replace(config, sample=replace(config.sample, steps=steps)))
         if checkpoint["sha256"] not in grids.story["checkpoints"].values():
             raise CheckpointError("the table was made with another checkpoint: run python -m benchmarks.grids again")
     except (FileNotFoundError, CheckpointError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2
-    steps = grids.story["steps"]
-    engine = Engine(Restorer(model, replace(config, sample=replace(config.sample, steps=steps))))
+    engine = Engine(restorer)
     cases = held_out_cases(len(grids.story["test"]), grids.story["side"], config.degradations)
     try:
         before = read_rows(given.out / "strategies.jsonl") if given.only else []

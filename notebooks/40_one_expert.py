@@ -49,10 +49,9 @@ from unires.data import held_out_paths
 # %%
 from unires.degrade import degrade
 from unires.metrics import METRICS, measure
-from unires.models.store import load_model
 from unires.photo import read_photo
 from unires.record import read_rows, write_rows
-from unires.restore import Restorer, feather, starts
+from unires.restore import feather, restorer_of, starts
 from unires.tasks import EXPERTS, weights_vector
 
 sns.set_theme(style="white", context="paper", font_scale=1.1)
@@ -364,10 +363,9 @@ print(f"photo {size}, tiles of {tile} at rows {tops} and columns {lefts}")
 assert large.shape == (*size, 3) and share.min() > 0  # every pixel belongs to some tile
 
 # %%
-model, sizes, _ = load_model(config)
-once = dataclasses.replace(sizes, sample=dataclasses.replace(sizes.sample, tile=max(size)))
+once = dataclasses.replace(config, sample=dataclasses.replace(config.sample, tile=max(size)))
 tiled = restorer(large, weights, seed=seed)
-whole = Restorer(model, once)(large, weights, seed=seed)
+whole = restorer_of(once)[0](large, weights, seed=seed)
 difference = np.abs(tiled - whole).mean(-1)
 print(f"mean difference {255 * difference.mean():.2f} levels, largest {255 * difference.max():.0f}")
 assert tiled.shape == whole.shape == large.shape

@@ -50,7 +50,7 @@ from unires.data import texture
 from unires.engine import Engine
 from unires.metrics import METRICS, measure
 from unires.record import row, write_rows, write_run
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.tasks import TASKS, down_lq_experts
 
 sns.set_theme(style="white", context="notebook")
@@ -231,7 +231,7 @@ plt.show()
 # since detail that was made up is in the wrong place. Factor 1 is SR itself.
 
 # %%
-dial = Engine(Restorer(restorer.rebuild(restorer.arrays), config, down_lq_experts(tuple(factors))))
+dial = Engine(restorer_of(config, down_lq_experts(tuple(factors)))[0])
 items, told = evaluation.sets["complex"], []
 for item in items:
     answers = dict(specialisation.alone(dial.study(item.y, seed)))

@@ -48,9 +48,8 @@ from benchmarks.figures import down_lq_dial, save_figure, show_photos
 from unires.compose import down_lq
 from unires.engine import Engine, unet_calls
 from unires.metrics import measure
-from unires.models.store import load_model
 from unires.record import row, write_rows
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.tasks import down_lq_experts, weights_vector
 
 sns.set_theme(style="whitegrid", context="notebook")
@@ -102,8 +101,7 @@ mixtures = (
 alone = [{expert.name: 1.0} for expert in dial]
 methods = {" ".join(f"{k}={v:g}" for k, v in weights.items()): weights for weights in (*alone, *mixtures)}
 vectors = [weights_vector(weights, dial) for weights in methods.values()]
-model, sizes, _ = load_model(config)
-engine = Engine(Restorer(model, sizes, dial))
+engine = Engine(restorer_of(config, dial)[0])
 
 
 def restored(y):

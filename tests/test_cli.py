@@ -87,3 +87,12 @@ def test_weights_are_searched(tmp_path, monkeypatch, capsys):
     assert main(["restore", source, str(tmp_path / "by_hand.png"), "--weights", mix]) == 0
     apart = read_photo(tmp_path / "auto.png") - read_photo(tmp_path / "by_hand.png")
     assert np.abs(apart).max() < 1.5 / 255
+
+
+def test_a_model_that_was_never_tuned_is_warned_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unires.models.store.find_checkpoint", lambda name: tmp_path)
+    monkeypatch.setattr("unires.models.store.read_story", lambda path: {"widened": True})
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: lambda y, *_, **__: y / np.float32(255))
+    assert main(["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png")]) == 0
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("unires: warning:") and "fine-tune" in line

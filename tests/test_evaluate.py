@@ -1,10 +1,13 @@
 """Images to rows: photos are made once, means are means."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from benchmarks.evaluate import Evaluation, mean_table
 from unires.metrics import contract
+from unires.models.store import WEIGHTS
 from unires.record import read_run, row
 
 
@@ -28,6 +31,28 @@ def test_restored_photos_are_made_once(tmp_path, monkeypatch):
     assert rows["niqe"]["status"] == "not run" and rows["psnr"]["value"] == pytest.approx(
         -10 * np.log10(np.mean((item.y.astype(float) - item.x) ** 2)), abs=1e-3
     )
+
+
+def test_another_checkpoint_restores_anew(tmp_path, monkeypatch):
+    evaluation = Evaluation.start(tmp_path, "smoke", 0)
+    monkeypatch.setitem(evaluation.__dict__, "restorer", lambda y, weights, seed: 1 - y)
+    item = evaluation.items[0]
+    first = evaluation.restore(item, {"SR": 1.0})
+    other = Evaluation.start(tmp_path, "smoke", 0)  # the run goes on with other weights
+    monkeypatch.setitem(other.__dict__, "restorer", lambda y, weights, seed: y)
+    assert np.array_equal(other.restore(item, {"SR": 1.0}).photo, first.photo)
+    monkeypatch.setitem(other.__dict__, "checkpoint", "0" * 64)
+    made = [other.restore(item, {"SR": 1.0}) for _ in range(2)]
+    assert all(np.abs(one.photo - item.y).max() < 1 / 255 for one in made)
+    story = next((tmp_path / "restored").rglob("*.json"))
+    story.write_text('{"unet_calls": 2, "seconds": 1.0}')  # an older run's, which doesn't say whose photo it is
+    assert np.array_equal(evaluation.restore(item, {"SR": 1.0}).photo, first.photo)
+
+
+def test_the_run_names_its_checkpoint(tmp_path):
+    evaluation = Evaluation.start(tmp_path, "demo", 0)
+    shipped = hashlib.sha256((WEIGHTS / "demo.safetensors").read_bytes()).hexdigest()
+    assert evaluation.checkpoint == shipped and Evaluation.start(tmp_path, "smoke", 0).checkpoint is None
 
 
 def test_mean_table_against_numpy():

@@ -77,6 +77,26 @@ def test_a_checkpoint_that_saw_the_learning_photos_is_known(folder):
     whole = hashlib.sha256("\n".join(everything).encode()).hexdigest()
     assert not grids.unseen({"photos": {"manifest": whole}}, folder)
     assert not grids.unseen({"photos": "none: random weights"}, folder)
+    assert not grids.unseen({"sources": [{"name": "LSDIR"}]}, folder)  # fine-tuned on sources: its story has no photos
+
+
+def test_each_profile_has_a_table_of_its_own(folder, monkeypatch):
+    assert grids.place("demo") == grids.OUT and grids.place("paper") == grids.OUT.parent / "search-paper"
+    seen = {}
+    monkeypatch.setattr(grids, "restorer_of", lambda config: (engine(SLOPES).restorer, {"sha256": "0" * 64}))
+    monkeypatch.setattr(grids, "run", lambda *given: {"tables": {}, "stories": {}})
+
+    class Stop(Exception):
+        pass
+
+    def write(out, *given):
+        seen.update(out=out, trained_on=given[-1]["trained_on"])
+        raise Stop
+
+    monkeypatch.setattr(grids, "write", write)
+    with pytest.raises(Stop):
+        grids.main(["--photos", str(folder), "--profile", "smoke", "--side", "64", "--learn", "2", "--images", "2"])
+    assert seen == {"out": grids.OUT.parent / "search-smoke", "trained_on": None}
 
 
 def test_the_short_list_lies_on_the_grid():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from unires.config import SMOKE
-from unires.models.store import random_model
-from unires.restore import COLOURS, Restorer, feather, starts, with_factor
-from unires.tasks import EXPERTS
+from unires.models.ldm import take_apart
+from unires.models.prompts import embed, prompts_path, save_prompts
+from unires.models.store import CheckpointError, random_model, save_checkpoint
+from unires.restore import COLOURS, Restorer, feather, load, restorer_of, starts, untaught, with_factor
+from unires.tasks import EXPERTS, down_lq_experts
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +65,37 @@ def test_down_lq_factor_changes_only_that_expert():
     changed = with_factor(8)
     assert [e.factor for e in changed] == [1, 1, 1, 1, 1, 8]
     assert [(e.name, e.prompt) for e in changed] == [(e.name, e.prompt) for e in EXPERTS]
+
+
+def saved(path, **story):
+    """A small checkpoint without its text tower, the experts' prompts beside it; and its whole model's arrays."""
+    arrays = {
+        name: array.astype("bfloat16").astype("float32") for name, array in take_apart(random_model(SMOKE))[0].items()
+    }
+    kept = save_prompts(prompts_path(path), embed(arrays, SMOKE, [e.prompt for e in EXPERTS]), SMOKE)
+    bare = {name: array for name, array in arrays.items() if not name.startswith("text.")}
+    save_checkpoint(path, bare, SMOKE, {"prompts": kept, "without": ["text"], **story})
+    return arrays
+
+
+def test_a_profile_without_a_text_tower_restores(tmp_path):
+    arrays = saved(tmp_path / "bare.safetensors")
+    config = replace(SMOKE, checkpoint=str(tmp_path / "bare.safetensors"), sample=replace(SMOKE.sample, steps=1))
+    lean, story = restorer_of(config)
+    whole = Restorer(take_apart(random_model(SMOKE))[1](arrays), config)
+    photo, mix = np.random.default_rng(2).random((48, 64, 3), np.float32), {"MD": 1.2, "DownLQ": -0.2}
+    np.testing.assert_allclose(lean(photo, mix), whole(photo, mix), atol=1e-5)
+    assert lean.config == config and story["without"] == ["text"]
+    dial, _ = restorer_of(config, down_lq_experts((1, 4)))
+    np.testing.assert_allclose(dial(photo, {"DownLQ1": 1.0}), whole(photo, {"SR": 1.0}), atol=1e-5)
+    assert restorer_of(SMOKE)[1]["sha256"] is None  # random weights: no file, no prompts
+
+
+def test_a_public_model_that_was_never_tuned_is_known(tmp_path):
+    path = tmp_path / "sd2.safetensors"
+    saved(path, widened=True)
+    with pytest.raises(CheckpointError, match="sd2.safetensors: .*never saw a flawed photo"):
+        restorer_of(replace(SMOKE, checkpoint=str(path)))
+    photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    assert load(path)(photo, steps=1).shape == photo.shape  # whoever asks for it by name may look at it
+    assert untaught({"widened": True, "outcome_ldm": {"steps": 3}}) is untaught({"widened": False}) is None

@@ -48,7 +48,8 @@ def restore_files(arguments: argparse.Namespace) -> int:
     Raises: PhotoError for a folder without photos, an OUT that is no .png or .jpg, or one that would lose a photo.
     Test: test_cli.py::test_a_folder_with_one_bad_photo, test_nothing_is_overwritten
     """
-    from unires.restore import load, restore
+    from unires.models.store import find_checkpoint, read_story
+    from unires.restore import load, restore, untaught
 
     automatic = arguments.weights == "auto"
     weights = parse_weights(arguments.weights) if arguments.weights and not automatic else None
@@ -65,6 +66,8 @@ def restore_files(arguments: argparse.Namespace) -> int:
             raise PhotoError(f"{', '.join(alike)} would be written to the same .png: give them names of their own")
     if any(path.resolve() == out.resolve() for path, out in jobs):
         raise PhotoError(f"{target} would replace the flawed photos of {source}: give another OUT")
+    if why := untaught(read_story(find_checkpoint(arguments.checkpoint))):
+        print(f"unires: warning: {why}", file=sys.stderr)
     if automatic:
         from unires.engine import Engine
         from unires.search import automatic as search

@@ -1,5 +1,6 @@
 """Photo in, restored photo out: the one public call. Pads, tiles, samples, blends, corrects the colour."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from unires.compose import active, down_lq
 from unires.config import CONTROLS, PROFILES, Config, profile
 from unires.models.ldm import LDM, cast, take_apart
 from unires.models.prompts import prompts_beside
-from unires.models.store import find_checkpoint, load_checkpoint, read_story
+from unires.models.store import CheckpointError, find_checkpoint, load_model, read_story
 from unires.models.text import tokenize
 from unires.photo import as_photo
 from unires.sample import ddim, predict_composed
@@ -178,6 +179,35 @@ def feather(h: int, w: int, overlap: int) -> np.ndarray:
     return (ramp(h)[:, None] * ramp(w)[None, :])[..., None].astype(np.float32)
 
 
+def untaught(story: dict) -> str | None:
+    """Why a checkpoint can't restore yet, or None: a public model whose first convolution was widened with zeros and
+    that was never fine-tuned doesn't look at the flawed photo at all.
+
+    Test: test_restore.py::test_a_public_model_that_was_never_tuned_is_known
+    """
+    if not story.get("widened") or "outcome_ldm" in story:
+        return None
+    return "this checkpoint is a public model as converted: it never saw a flawed photo, fine-tune it (unires train)"
+
+
+def restorer_of(
+    config: Config, experts: tuple[Expert, ...] = EXPERTS, dtype: str = "float32", *, raw: bool = False
+) -> tuple[Restorer, dict]:
+    """The model of a profile or control, ready to restore, and its checkpoint's story.
+
+    Prompts that are kept beside the checkpoint are read; a checkpoint without a text tower knows these alone.
+    Raises: CheckpointError for a missing checkpoint, and without `raw` for one that was never taught to restore.
+    Test: test_restore.py::test_a_profile_without_a_text_tower_restores,
+          test_restore.py::test_a_public_model_that_was_never_tuned_is_known
+    """
+    path = None if config.checkpoint is None else find_checkpoint(config.checkpoint)
+    if not raw and path is not None and (why := untaught(read_story(path))):
+        raise CheckpointError(f"{path.name}: {why}")
+    model, config, story = load_model(config)
+    kept = {} if path is None else prompts_beside(path, story, config)
+    return Restorer(model, config, experts, kept, dtype), story
+
+
 @lru_cache(maxsize=2)
 def load(
     checkpoint: str | Path = "demo",
@@ -194,9 +224,8 @@ def load(
     """
     path = find_checkpoint(checkpoint)
     trained_as = read_story(path).get("profile")
-    model, config, story = load_checkpoint(path, profile(trained_as if trained_as in PROFILES | CONTROLS else "demo"))
-    kept = prompts_beside(path, story, config)
-    return Restorer(model, config, with_factor(down_lq) if experts is None else experts, kept, dtype)
+    config = replace(profile(trained_as if trained_as in PROFILES | CONTROLS else "demo"), checkpoint=str(path))
+    return restorer_of(config, with_factor(down_lq) if experts is None else experts, dtype, raw=True)[0]
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:

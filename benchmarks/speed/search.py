@@ -30,10 +30,10 @@ from tqdm import tqdm
 from unires.config import profile
 from unires.data import evaluation_set
 from unires.engine import Engine, Study, middle, unet_calls
-from unires.models.store import load_model, write_beside
+from unires.models.store import write_beside
 from unires.photo import read_photo, write_photo
 from unires.record import commit, device
-from unires.restore import Restorer
+from unires.restore import restorer_of
 from unires.sample import ddim_plan
 from unires.schedule import split_prediction
 from unires.search import grid
@@ -153,9 +153,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args(argv)
-    model, config, story = load_model(profile(given.profile))
-    config = replace(config, evaluation=replace(config.evaluation, crops=1))
-    engine = Engine(Restorer(model, config), given.rows)
+    restorer, story = restorer_of(profile(given.profile))
+    config = replace(restorer.config, evaluation=replace(restorer.config.evaluation, crops=1))
+    engine = Engine(restorer, given.rows)
     photo = middle(evaluation_set("complex", config)[0].y, given.side)
     about = {"side": photo.shape[0], "steps": config.sample.steps, "checkpoint": story["sha256"], "rows": given.rows}
     found = compare(
