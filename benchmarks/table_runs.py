@@ -1,145 +1,38 @@
 """The rows behind the paper's tables: our photos and the paper's, restored by every method that stands in a table.
 
-Of a set of the paper's at most as many photos are taken as the profile's own sets have. What isn't there becomes rows
-"not run" with the reason.
+Of a set of the paper's as many photos are taken as the profile says (`EvaluationConfig.most`; the paper's takes all).
+What isn't there becomes rows "not run" with the reason.
 """
 
-import time
+import json
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks import grids, strategies
-from benchmarks.baselines import CLASSICAL
 from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.readme import SEARCH
+from benchmarks.searches import STRUCK, without
 from benchmarks.sets import SetError
+from benchmarks.table_methods import Methods, absent
 from benchmarks.table_sets import Case, paper_set
-from benchmarks.tables import GRIDS, SR_ONLY, STRUCK, Line, without
+from benchmarks.tables import GRIDS, Line
 from benchmarks.tables import lines as table_lines
-from unires.config import CONTROLS, profile
-from unires.metrics import EVERY, METRICS, contract, measure
-from unires.models.store import CheckpointError, find_checkpoint, load_model
-from unires.record import Row, not_run, read_rows, row, write_run
-from unires.restore import Restorer
-from unires.score import metric_score
-from unires.search import best_of, strike_out
-from unires.shapes import Photo
-from unires.tasks import EXPERTS, TASKS, down_lq_experts, weights_dict, weights_vector
-from unires.weight_files import needed
+from unires.config import SearchConfig
+from unires.metrics import EVERY, METRICS, measure
+from unires.models.store import CheckpointError
+from unires.photo import write_photo
+from unires.record import Row, not_run, read_rows, row
+from unires.search import strike_out
+from unires.tasks import EXPERTS, TASKS, weights_dict
 
 ALL = "all photos"  # the image of a row that stands for a whole set
 OWN = (*(task.name for task in TASKS), "complex")
-NO_GRIDS = "results/search/strategies.jsonl is missing: python -m benchmarks.grids, then benchmarks.strategies"
 NO_SHARP = {name: "nobody has the sharp photos" for name in ("DiversePhotos-x1", "DiversePhotos-x4", "Real60")}
 NOT_KEPT = "the grid's table keeps scores, no photos"
-
-
-def start(run_dir: str | Path, profile_name: str, seed: int) -> Evaluation:
-    """As Evaluation.start; a profile whose sets are the paper's has none of our own.
-
-    Test: test_table_runs.py::test_a_profile_of_the_papers_sets
-    """
-    config = profile(profile_name)
-    if set(config.evaluation.sets) <= set(OWN):
-        return Evaluation.start(run_dir, profile_name, seed)
-    write_run(run_dir, metrics={name: contract(name) for name in METRICS})
-    return Evaluation(Path(run_dir), config, seed, {})
-
-
-@dataclass
-class Methods:
-    """Every method of the tables by its name: restores one photo and says what it cost."""
-
-    evaluation: Evaluation
-
-    @cached_property
-    def dial(self) -> Restorer:
-        """DownLQ at the factors of Figure 3."""
-        model, config, _ = load_model(self.evaluation.config)
-        return Restorer(model, config, down_lq_experts((2, 4, 8, 16)))
-
-    @cached_property
-    def sr_only(self) -> Restorer:
-        model, config, _ = load_model(CONTROLS[f"{self.evaluation.config.name}_sr_only"])
-        return Restorer(model, config)
-
-    def missing(self, method: str) -> str | None:
-        """Why a method can't restore anything here, or None.
-
-        Test: test_table_runs.py::test_what_cannot_run_says_why
-        """
-        if method == "LQ" or method in CLASSICAL:
-            return None
-        wanted = self.evaluation.config.checkpoint
-        if method in SR_ONLY.values():
-            wanted = f"{self.evaluation.config.name}_sr_only"
-        try:
-            if wanted is not None:
-                find_checkpoint(wanted)
-        except CheckpointError:
-            return f"no checkpoint {wanted} ships"
-        return None
-
-    def __call__(self, case: Case, method: str) -> tuple[Photo, dict]:
-        """Restore; photos of the six experts are kept in the run's folder and made once."""
-        if method == "LQ":
-            return case.y, {}
-        if method in CANDIDATES:
-            made = self.evaluation.restore(case, CANDIDATES[method])
-            cost = {"weights": CANDIDATES[method], "unet_calls": made.unet_calls, "seconds": made.seconds}
-            return made.photo, cost
-        if method == SEARCH:
-            return self.search(case)
-        if method in CLASSICAL:
-            photo, cost = _timed(lambda: CLASSICAL[method](case.y))
-            return photo, {**cost, "unet_calls": 0}
-        restorer = self.sr_only if method in SR_ONLY.values() else self.dial
-        name = method.split()[-1].removesuffix("=1")
-        photo, cost = _timed(lambda: restorer(case.y, {name: 1.0}, seed=self.evaluation.seed))
-        return photo, {**cost, "weights": {name: 1.0}, "unet_calls": restorer.config.sample.steps}
-
-    def search(self, case: Case) -> tuple[Photo, dict]:
-        """The best of the list by NIQE, as in notebook 60; its cost is that of the whole list.
-
-        Test: test_table_runs.py::test_the_search_is_that_of_notebook_60
-        """
-        vectors, made = [weights_vector(weights) for weights in CANDIDATES.values()], []
-
-        def restore(w):
-            made.append(self.evaluation.restore(case, weights_dict(w)))
-            return made[-1].photo
-
-        best = best_of(restore, vectors, metric_score("niqe"))
-        cost = {"unet_calls": sum(one.unet_calls for one in made), "seconds": sum(one.seconds for one in made)}
-        return best.photo, {"weights": weights_dict(best.weights), **cost}
-
-
-def _timed(function) -> tuple[Photo, dict]:
-    began = time.perf_counter()
-    photo = function()
-    return photo, {"seconds": round(time.perf_counter() - began, 3)}
-
-
-def absent(metrics: tuple[str, ...]) -> dict[str, str]:
-    """The metrics that can't be measured on single photos here, and why.
-
-    Test: test_table_runs.py::test_what_cannot_run_says_why
-    """
-    found = {}
-    for name in metrics:
-        if EVERY[name].folders:
-            found[name] = "it compares two folders of thousands of photos; so few say nothing"
-            continue
-        try:
-            needed(name, EVERY[name].needs)
-        except (FileNotFoundError, ImportError):
-            files = [" or ".join(file.name.split("/")[0] for file in choice) for choice in EVERY[name].needs]
-            found[name] = f"its weights are in no package, and not here: {', '.join(files)}"
-    return found
+SHARP = "sharp"  # the folder of the reference, beside a folder a method
 
 
 def measured(
@@ -152,20 +45,27 @@ def measured(
 ) -> list[Row]:
     """One row a photo, method and metric; values that another notebook of this run has written are taken from there.
 
-    Test: test_table_runs.py::test_rows_of_other_notebooks_are_used, test_what_cannot_run_says_why
+    A metric of folders gets one row for a whole set of the paper's; a photo that a metric can't judge says why.
+    Test: test_table_runs.py::test_rows_of_other_notebooks_are_used, test_folders_of_a_whole_set_are_compared,
+          test_a_photo_that_cannot_be_judged_says_why
     """
     path, restore = evaluation.run_dir / "rows.jsonl", Methods(evaluation)
     known = [r for r in (read_rows(path) if path.exists() else []) if r["source"] != source and r["status"] == "ok"]
     known = {(r["set"], r["image"], r["method"], r["metric"], r["variant"]): r for r in known}
-    lost, rows, able = absent(metrics), [], []
+    lost, rows, able = absent(metrics, title not in OWN and "[:" not in title), [], []
     for method in methods:
         why = restore.missing(method)
         rows += [_missing(title, method, m, why or lost[m]) for m in metrics if why or m in lost]
         able += [method] if why is None else []
-    wanted = [EVERY[name] for name in metrics if name not in lost]
+    wanted = [EVERY[name] for name in metrics if name not in lost and not EVERY[name].folders]
+    folders = [EVERY[name] for name in metrics if name not in lost and EVERY[name].folders]
+    place = evaluation.run_dir / "folders" / title
+    shutil.rmtree(place, ignore_errors=True)
     for case in tqdm(cases, desc=title, unit="photo"):
         for method in able:
-            photo, cost = None, {}
+            photo, cost = restore(case, method) if folders else (None, {})
+            for name, kept in ((method, photo), (SHARP, case.x)) if folders else ():
+                _keep(place / name, case.image, kept)
             for metric in wanted:
                 if metric.reference and case.x is None:
                     continue
@@ -176,9 +76,25 @@ def measured(
                     rows.append(not_run(*what, f"needs photos of at least {metric.smallest} pixels"))
                 else:
                     photo, cost = (photo, cost) if photo is not None else restore(case, method)
-                    value = measure(metric.name, photo, case.x if metric.reference else None)
-                    rows.append(row(*what, value, variant=metric.variant, **cost))
-    return rows
+                    rows.append(_judged(what, photo, case.x, cost))
+    return rows + [_judged((title, ALL, m, one.name), place / m, place / SHARP, {}) for m in able for one in folders]
+
+
+def _judged(what: tuple[str, str, str, str], x_hat, x, cost: dict) -> Row:
+    """The row of a photo, or of a folder of them; of what the metric can't judge, why."""
+    metric = EVERY[what[-1]]
+    try:
+        value = measure(metric.name, x_hat, x if metric.reference else None)
+    except ValueError as error:  # a flat photo, sizes that differ
+        return not_run(*what, str(error), variant=metric.variant)
+    return row(*what, value, variant=metric.variant, **cost)
+
+
+def _keep(folder: Path, image: str, photo) -> None:
+    """One more photo for a metric of folders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / f"{image}.png").exists():
+        write_photo(folder / f"{image}.png", photo)
 
 
 def _missing(set_: str, method: str, metric: str, why: str) -> Row:
@@ -208,7 +124,7 @@ def table_rows(evaluation: Evaluation, source: str, lines: list[Line], metrics: 
         rows += [_missing(photos, method, metric, NO_SHARP[photos]) for method in methods for metric in blind]
         able = tuple(metric for metric in metrics if metric not in blind)
         try:
-            title, cases = paper_set(photos, evaluation.config.evaluation.crops)
+            title, cases = paper_set(photos, evaluation.config.evaluation.most)
         except (SetError, ImportError) as error:
             rows += [_missing(photos, method, metric, str(error)) for method in methods for metric in able]
             continue
@@ -221,25 +137,40 @@ def common(set_: str, method: str, metric: str) -> bool:
     return set_ in OWN and method in ("LQ", *CANDIDATES, SEARCH) and metric in ("psnr", "ssim", "lpips", "niqe")
 
 
-def written_by(number: int, rows: list[Row]) -> list[Row]:
+def written_by(number: int, rows: list[Row], search: SearchConfig) -> list[Row]:
     """Of a table's rows those that no earlier notebook writes: a row belongs to the first table that shows it.
 
     Test: test_table_runs.py::test_a_row_is_written_once
     """
-    before = [line for n in range(2, number) for line in table_lines(n)]
+    before = [line for n in range(2, number) for line in table_lines(n, search)]
     earlier = {(photos, line.method) for line in before for photos in (line.photos, line.ours)}
     kept = [r for r in rows if not common(r["set"], r["method"], r["metric"])]
     return [r for r in kept if (r["set"].partition("[:")[0], r["method"]) not in earlier]
 
 
-def grid_rows(lines: list[Line], metrics: tuple[str, ...], out: Path = grids.OUT) -> list[Row]:
+def no_grids(profile: str) -> str:
+    """What makes the table of the exhaustive grid for a profile."""
+    place = grids.place(profile)
+    out = "" if place == grids.OUT else f" --out results/{place.name}"
+    made = f"python -m benchmarks.grids --profile {profile} --photos DIR, then python -m benchmarks.strategies{out}"
+    return f"no table of the whole grid for this checkpoint in results/{place.name}: {made}"
+
+
+def grid_rows(
+    evaluation: Evaluation, lines: list[Line], metrics: tuple[str, ...], out: Path | None = None
+) -> list[Row]:
     """Of the lines that need the exhaustive grid: the committed rows, and the strike-outs looked up in its table.
 
-    Test: test_table_runs.py::test_strike_outs_are_looked_up
+    A table of another checkpoint's grid isn't shown. A profile with random weights (smoke) has no grid of its own; it
+    reads demo's, and its numbers go nowhere.
+    Test: test_table_runs.py::test_strike_outs_are_looked_up, test_the_grid_of_another_profile_is_not_shown
     """
+    random = evaluation.config.checkpoint is None
+    out = out or grids.place("demo" if random else evaluation.config.name)
     methods = dict.fromkeys(line.method for line in lines if line.ours == GRIDS)
-    if not (out / "strategies.jsonl").exists():
-        return [_missing(GRIDS, method, metric, NO_GRIDS) for method in methods for metric in metrics]
+    if not (out / "strategies.jsonl").exists() or not (random or _same_checkpoint(evaluation, out)):
+        why = no_grids(evaluation.config.name)
+        return [_missing(GRIDS, method, metric, why) for method in methods for metric in metrics]
     rows = [{k: v for k, v in r.items() if k != "source"} for r in read_rows(out / "strategies.jsonl")]
     rows = [r for r in rows if r["method"] in methods]
     if (out / "grids.npz").exists():
@@ -249,6 +180,14 @@ def grid_rows(lines: list[Line], metrics: tuple[str, ...], out: Path = grids.OUT
         rows += struck_rows(table, [names for names in STRUCK if without(names) in set(methods) - there])
     lost = [metric for metric in metrics if metric not in METRICS]
     return rows + [_missing(GRIDS, method, metric, NOT_KEPT) for method in methods for metric in lost]
+
+
+def _same_checkpoint(evaluation: Evaluation, out: Path) -> bool:
+    """Whether the table in a folder was made by the weights of this run."""
+    try:
+        return evaluation.checkpoint in json.loads((out / "grids.json").read_text())["checkpoints"].values()
+    except (FileNotFoundError, CheckpointError):
+        return False
 
 
 def struck_rows(table: grids.Grids, chosen: list[tuple[str, ...]]) -> list[Row]:

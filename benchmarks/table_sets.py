@@ -1,8 +1,9 @@
 """The paper's test sets as photos to restore, one after another.
 
 They are read from the folder that UNIRES_SETS names (default: data), laid out as `benchmarks.sets` expects;
-DiversePhotos-x1 and -x4 are what `python -m benchmarks.diversephotos` writes there. The first 8 photos of a set are
-called "Real60[:8]", so that nobody takes them for the whole.
+DiversePhotos-x1 and -x4 are what `python -m benchmarks.diversephotos` writes there. A profile takes a few photos of
+a set, or all (`EvaluationConfig.most`). The first 8 are called "Real60[:8]", so that nobody takes them for the whole;
+a folder that lacks some of the set's photos is called so, too.
 """
 
 import os
@@ -37,8 +38,8 @@ def sets_root() -> Path:
     return Path(os.environ.get("UNIRES_SETS", "data"))
 
 
-def paper_set(name: str, most: int, root: Path | None = None) -> tuple[str, Iterator[Case]]:
-    """The first photos of one of the paper's sets, one after another, and what rows call them.
+def paper_set(name: str, most: int | None, root: Path | None = None) -> tuple[str, Iterator[Case]]:
+    """The first photos of one of the paper's sets (None: all), one after another, and what rows call them.
 
     LQ photos of an x4 set are enlarged by bicubic interpolation first: the paper doesn't say where it does so.
     Raises: SetError saying what to lay where. ImportError: `datasets` is not installed.
@@ -58,7 +59,7 @@ def paper_set(name: str, most: int, root: Path | None = None) -> tuple[str, Iter
         if check(one, one.under(root)).found == 0:
             raise SetError(f"no {one.folder} in the folder that UNIRES_SETS names: see python -m benchmarks.sets")
         rows, scale, key, whole = load(one, one.under(root)), one.protocol.scale or 1, "name", one.count
-    n = min(most, len(rows))
+    n = len(rows) if most is None else min(most, len(rows))
     title = name if n == whole else f"{name}[:{n}]"
 
     def cases():

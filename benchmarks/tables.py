@@ -14,6 +14,8 @@ from benchmarks.baselines import CLASSICAL
 from benchmarks.evaluate import EXPERT_METHODS
 from benchmarks.readme import HEADS, NOT_RUN, PAPER, PAPERS, SEARCH
 from benchmarks.report import write_table
+from benchmarks.searches import RANGE, STRUCK, renamed, without
+from unires import config
 from unires.metrics import EVERY
 from unires.record import Row
 
@@ -39,12 +41,6 @@ SHADES = ("#7fb2e5", "#b5d3f0", "#dfecf9")  # best, second, third
 
 # The classical methods that need no package beyond scikit-image.
 CHEAP = tuple(name for name in CLASSICAL if name != "BayesShrink wavelet")
-STRUCK = (("BR",), ("BR", "DownLQ"), *(("BR", "DownLQ", name) for name in ("SR", "MD", "DD", "DN")))
-
-
-def without(names: tuple[str, ...]) -> str:
-    """Our name for the grid in which these experts have weight 0: as in `benchmarks.strategies` for a single one."""
-    return f"without {', '.join(names)}"
 
 
 def _struck(names: tuple[str, ...]) -> str:
@@ -55,6 +51,7 @@ def _struck(names: tuple[str, ...]) -> str:
 SR_ONLY = {"SR=1": "SR-only model, SR=1", "DownLQ(x4)=1": "SR-only model, DownLQ=1"}
 
 # (table): {(the paper's photos, its line): (our photos, our method)}. What is not here is somebody else's method.
+# Searches are named as in demo; `lines` puts the profile's own in their place.
 OURS: dict[int, dict[tuple[str, str], tuple[str, str]]] = {
     2: {(D1, "UniRes"): (COMPLEX, SEARCH), ("Real60", "UniRes"): ("Real60", SEARCH)},
     3: {
@@ -68,7 +65,7 @@ OURS: dict[int, dict[tuple[str, str], tuple[str, str]]] = {
         **{(D1, f"Single-Task, {m.replace('DownLQ', 'DownLQ(x4)')}"): (COMPLEX, m) for m in EXPERT_METHODS},
         **{(D1, _struck(names)): (GRIDS, without(names)) for names in STRUCK},
         (D1, "DownLQ, DownLQ(x2)=1"): (COMPLEX, "DownLQ2=1"),
-        (D1, "Search Grid, range [0,1]"): (GRIDS, "range [0, 1]"),
+        (D1, "Search Grid, range [0,1]"): (GRIDS, RANGE),
         (D1, "Search Grid, 8 most frequent weight sets"): (GRIDS, "8 most frequent"),
         (D1, "Search Grid, random forest (skip search)"): (GRIDS, "random forest"),
     },
@@ -114,6 +111,7 @@ class Line:
     printed: str | None
     ours: str  # our photos, where the paper's are not on this disk
     method: str  # in our rows
+    comparable: bool = True  # done as in the paper: the difference on the same photos means something
 
     @property
     def label(self) -> str:
@@ -135,17 +133,26 @@ def paper_table(number: int, folder: Path = PAPER) -> pd.DataFrame:
     return tidy[["photos", "line", "metric", "value"]].reset_index(drop=True)
 
 
-def lines(number: int, paper: pd.DataFrame | None = None) -> list[Line]:
+def lines(number: int, search: config.SearchConfig, paper: pd.DataFrame | None = None) -> list[Line]:
     """A table's lines: for each of the paper's test sets what is printed, then what is ours alone.
 
-    Test: test_tables.py::test_every_printed_line_has_a_place
+    `search` is the profile's. One through the grid needs no committed table: it and its parts are run.
+    Test: test_tables.py::test_every_printed_line_has_a_place, test_the_papers_search_has_its_lines
     """
-    paper = paper_table(number) if paper is None else paper
+    paper, names = paper_table(number) if paper is None else paper, renamed(search)
+
+    def line(photos, printed, ours, method):
+        if method not in names:
+            return Line(photos, printed, ours, method)
+        return Line(photos, printed, COMPLEX if ours == GRIDS else ours, names[method], search == config.PAPER.search)
+
     found = []
     for photos in paper["photos"].unique():
         for printed in paper.loc[paper["photos"] == photos, "line"].unique():
-            found.append(Line(photos, printed, *OURS[number].get((photos, printed), (photos, printed))))
-        found += [Line(photos, None, ours, method) for beside, ours, method in EXTRA[number] if beside == photos]
+            found.append(line(photos, printed, *OURS[number].get((photos, printed), (photos, printed))))
+        held = {(one.photos, one.method) for one in found}
+        extra = [line(photos, None, ours, method) for beside, ours, method in EXTRA[number] if beside == photos]
+        found += [one for one in extra if (photos, one.method) not in held]
     return found
 
 
@@ -180,8 +187,8 @@ def beside(ours: pd.DataFrame, paper: pd.DataFrame, lines: list[Line], metrics: 
     """Ours, the paper's and the difference for each metric, as columns "ours psnr", "paper psnr", "difference psnr".
 
     Ours comes from the paper's photos where we have rows on them, else from our own. A difference is only given on the
-    same photos and for the same metric. Columns in which nothing stands are left out, and so are lines of our own for
-    photos that aren't here.
+    same photos, for the same metric and, where weights are searched, for the paper's search. Columns in which nothing
+    stands are left out, and so are lines of our own for photos that aren't here.
     Test: test_tables.py::test_beside_by_hand
     """
     held, told = _held(ours), paper.set_index(["photos", "line", "metric"])["value"].to_dict()
@@ -196,7 +203,7 @@ def beside(ours: pd.DataFrame, paper: pd.DataFrame, lines: list[Line], metrics: 
         for metric in metrics:
             mine = held.get((photos, line.method, metric), {}).get("value")
             theirs = told.get((line.photos, line.printed, metric))
-            same = photos == line.photos and metric in EVERY
+            same = line.comparable and photos == line.photos and metric in EVERY
             cells[f"ours {metric}"] = NOT_RUN if mine is None or pd.isna(mine) else mine
             cells[f"paper {metric}"] = "" if theirs is None else theirs
             both = same and theirs is not None and cells[f"ours {metric}"] != NOT_RUN

@@ -36,13 +36,14 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks import table_runs, tables
+from benchmarks.evaluate import Evaluation
 from benchmarks.figures import label_points, save_figure
 from unires.record import write_rows
 
 sns.set_theme(style="whitegrid", context="notebook")
 METRICS = ("psnr", "lpips", "niqe", "clipiqa", "musiq", "maniqa")
-evaluation = table_runs.start(run_dir, profile, seed)
-paper, lines = tables.paper_table(2), tables.lines(2)
+evaluation = Evaluation.start(run_dir, profile, seed)
+paper, lines = tables.paper_table(2), tables.lines(2, evaluation.config.search)
 
 # %% [markdown]
 # ## 1 What the paper prints
@@ -86,14 +87,16 @@ assert printed.loc["Real60", "clipiqa"].idxmax() == printed.loc["Real60", "maniq
 # - **Classical restorers** (notebook 46), without a network: total variation, non-local means, with a deconvolution
 #   after it, and unsharp masking.
 # - **BR=1**, the blind expert alone: our model without any choice.
-# - **UniRes**, which here is the search of notebook 60 through a short list of weights by NIQE.
+# - **UniRes**, the profile's search: in smoke and demo that of notebook 60, through a short list of weights by NIQE; in the
+#   paper's profile the whole grid by MUSIQ, and the words of praise and blame (notebook 80) on top of what was found. The
+#   rows' method says which one it was.
 #
 # Photos that earlier notebooks of this run have restored and values that they have measured are taken from there. A row
 # that they have written isn't written again: of two equal rows one would some day be forgotten in a change.
 
 # %%
 rows = table_runs.table_rows(evaluation, "72_table2", lines, METRICS)
-own = table_runs.written_by(2, rows)
+own = table_runs.written_by(2, rows, evaluation.config.search)
 write_rows(run_dir, "72_table2", own)
 print(f"{len(rows)} values in the table's lines, {len(own)} of them are this notebook's")
 assert all((r["value"] is None) == (r["status"] != "ok") for r in rows)
@@ -104,8 +107,9 @@ assert all((r["value"] is None) == (r["status"] != "ok") for r in rows)
 #
 # **The paper's own photos** can't be shipped either. `benchmarks.diversephotos` builds DiversePhotos from the three data
 # sets that its photos come from (notebook 12); Real60 is laid out as `benchmarks.sets` says. The folder above them is
-# `data`, or what the variable `UNIRES_SETS` names. A profile takes as many photos of a set as its own sets have; if that
-# is not the whole set, the rows say so in the set's name, and no difference is formed.
+# `data`, or what the variable `UNIRES_SETS` names. The small profiles take the first few photos of a set, the
+# paper's takes all. If that is not the whole set, the rows say so in the set's name, and no difference is formed; nor is it
+# for a search that isn't the paper's.
 #
 # ## 3 Side by side
 #

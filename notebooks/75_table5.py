@@ -36,7 +36,9 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks import table_runs, tables
+from benchmarks.evaluate import Evaluation
 from benchmarks.figures import label_points, save_figure
+from benchmarks.searches import search_name
 from unires.engine import unet_calls
 from unires.record import write_rows
 from unires.search import grid, one_hot
@@ -44,8 +46,9 @@ from unires.search import grid, one_hot
 sns.set_theme(style="whitegrid", context="notebook")
 METRICS = ("psnr", "lpips", "niqe", "clipiqa", "musiq", "maniqa")
 COSTS = ("UNet calls", "seconds")
-evaluation = table_runs.start(run_dir, profile, seed)
-paper, lines = tables.paper_table(5), tables.lines(5)
+evaluation = Evaluation.start(run_dir, profile, seed)
+SEARCH = search_name(evaluation.config.search)
+paper, lines = tables.paper_table(5), tables.lines(5, evaluation.config.search)
 
 # %% [markdown]
 # ## 1 What the paper prints
@@ -89,8 +92,10 @@ assert one["musiq"] < 0 < min(one["clipiqa"], one["maniqa"])
 # ## 2 Ours
 #
 # - On `grids`: each strategy against the whole grid that was really run. Lists are *looked up*, so their calls are exact
-#   and nobody waited for them. Where a strategy was really run its seconds are those of this project's machine.
-# - On `complex`: the search through our short list, the blind expert alone, and the classical restorers, with seconds.
+#   and nobody waited for them. Where a strategy was really run its seconds are those of this project's machine. The
+#   paper's profile runs the grid on its photos, so its line stands there.
+# - On `complex`: the profile's search (in smoke and demo through our short list), the blind expert alone, and the classical
+#   restorers, with seconds.
 #
 # The engine shares the first step among all vectors and doesn't ask experts with weight 0 (notebook 65), so the grid is
 # cheaper here than its length says. By the formula:
@@ -101,8 +106,8 @@ whole = unet_calls(grid(), steps)
 assert unet_calls(one_hot(), steps) == 6 * steps and whole < 9072 * steps
 print(f"plain loop {9072 * steps} calls, engine {whole}: {whole / (9072 * steps):.0%}")
 rows = table_runs.table_rows(evaluation, "75_table5", lines, METRICS)
-searched = table_runs.grid_rows(lines, METRICS)
-mine = table_runs.written_by(5, rows + table_runs.looked_up(searched))
+searched = table_runs.grid_rows(evaluation, lines, METRICS)
+mine = table_runs.written_by(5, rows + table_runs.looked_up(searched), evaluation.config.search)
 write_rows(run_dir, "75_table5", mine)
 print(f"{len(rows) + len(searched)} values in the table's lines, {len(mine)} of them are this notebook's")
 
@@ -157,7 +162,7 @@ right = points(table[table["our photos"] == "complex"], "ours seconds", "ours lp
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 for axis, shown, label in zip(axes, (left, right), ("MUSIQ, paper", "LPIPS, ours"), strict=True):
     for name, (x, y) in shown.iterrows():
-        axis.scatter(x, y, color="C1" if "UniRes" in name or name in ("BR=1", table_runs.SEARCH) else "0.5")
+        axis.scatter(x, y, color="C1" if "UniRes" in name or name in ("BR=1", SEARCH) else "0.5")
     axis.set(xscale="log", xlabel="seconds for a photo", ylabel=label)
     axis.margins(x=0.3)
 axes[1].invert_yaxis()

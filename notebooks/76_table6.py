@@ -35,13 +35,14 @@ import pandas as pd
 import seaborn as sns
 
 from benchmarks import report, table_runs, tables
+from benchmarks.evaluate import Evaluation
 from benchmarks.figures import save_figure
 from unires.record import write_rows
 
 sns.set_theme(style="whitegrid", context="notebook")
 METRICS = ("psnr", "ssim", "lpips", "fid", "niqe", "clipiqa", "musiq", "maniqa")
-evaluation = table_runs.start(run_dir, profile, seed)
-paper, lines = tables.paper_table(6), tables.lines(6)
+evaluation = Evaluation.start(run_dir, profile, seed)
+paper, lines = tables.paper_table(6), tables.lines(6, evaluation.config.search)
 
 # %% [markdown]
 # ## 1 What the paper prints
@@ -89,12 +90,13 @@ assert lowest == highest == ("SIDD-1280", "UniRes, DN=1")
 # that the paper lacks: **LQ**, the flawed photo as it is, and **BR=1**, the expert without a prompt. An expert that
 # doesn't beat LQ does harm; one that doesn't beat BR wasn't worth its prompt.
 #
-# FID isn't measured on our sets. It compares two *clouds* of features with 2048 numbers each, and a handful of photos makes
-# no cloud.
+# FID isn't measured on our sets, nor on a few photos of the paper's. It compares two *clouds* of features with 2048 numbers
+# each, and a handful of photos makes no cloud. On a whole set of the paper's it is: the restored photos and the sharp ones
+# go into two folders of the run.
 
 # %%
 rows = table_runs.table_rows(evaluation, "76_table6", lines, METRICS)
-own = table_runs.written_by(6, rows)
+own = table_runs.written_by(6, rows, evaluation.config.search)
 write_rows(run_dir, "76_table6", own)
 print(f"{len(rows)} values in the table's lines, {len(own)} of them are this notebook's")
 

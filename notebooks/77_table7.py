@@ -35,12 +35,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from benchmarks import complex11, table_runs, tables
+from benchmarks import complex11, tables
 from benchmarks.diversephotos_report import read_manifest
+from benchmarks.evaluate import Evaluation
 from benchmarks.figures import save_figure
 
 sns.set_theme(style="whitegrid", context="notebook")
-evaluation = table_runs.start(run_dir, profile, seed)
+evaluation = Evaluation.start(run_dir, profile, seed)
 KINDS = {"low_resolution": "SR", "motion_blur": "MD", "defocus_blur": "DD", "noise": "DN"}
 
 # %% [markdown]

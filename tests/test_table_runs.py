@@ -8,22 +8,23 @@ import pytest
 from PIL import Image
 
 from benchmarks import grids, strategies, table_runs, tables
-from benchmarks.evaluate import CANDIDATES, Restored
+from benchmarks.evaluate import Evaluation, Restored
 from benchmarks.sets import SetError
 from benchmarks.table_sets import Case, paper_set
+from unires.config import SearchConfig
 from unires.engine import unet_calls
 from unires.metrics import METRICS, measure
-from unires.models.store import random_model
 from unires.record import read_rows, row, write_rows
-from unires.restore import Restorer
 from unires.search import grid
 from unires.tasks import NAMES, weights_vector
+
+LIST = SearchConfig()
 
 
 @pytest.fixture
 def evaluation(tmp_path, monkeypatch):
     """A smoke run whose model mixes the photo with grey, by the weights."""
-    held = table_runs.start(tmp_path, "smoke", 0)
+    held = Evaluation.start(tmp_path, "smoke", 0)
 
     def restore(item, weights):
         share = float(weights_vector(weights) @ np.linspace(0.1, 0.6, len(NAMES)))
@@ -51,6 +52,8 @@ def test_a_set_of_the_paper_is_read(tmp_path, monkeypatch):
     assert np.array_equal(np.round(cases[1].y * 255), photos[1])
     monkeypatch.setenv("UNIRES_SETS", str(tmp_path))
     assert paper_set("Real60", 9)[0] == "Real60[:3]"  # all of three, but the set has sixty
+    title, cases = paper_set("Real60", None)
+    assert title == "Real60[:3]" and len(list(cases)) == 3
     place = tmp_path / "StableSR_testsets" / "RealSRVal_crop128"
     for side, name, size in (("test_LR", "a_LR4", 12), ("test_HR", "a_HR", 48)):
         (place / side).mkdir(parents=True)
@@ -60,6 +63,12 @@ def test_a_set_of_the_paper_is_read(tmp_path, monkeypatch):
     for name in ("SIDD-1280", "DiversePhotos-x1"):
         with pytest.raises(SetError, match="UNIRES_SETS"):
             paper_set(name, 2)
+
+
+def test_a_whole_set_has_its_plain_name(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    real60(tmp_path, 60)
+    assert [paper_set("Real60", most, tmp_path)[0] for most in (None, 60, 59)] == ["Real60", "Real60", "Real60[:59]"]
 
 
 def test_diversephotos_comes_from_its_builder(tmp_path):
@@ -74,17 +83,10 @@ def test_diversephotos_comes_from_its_builder(tmp_path):
     assert np.array_equal(np.round(255 * case.y[0, 0]), [9, 8, 7])
 
 
-def test_a_profile_of_the_papers_sets(tmp_path):
-    held = table_runs.start(tmp_path, "paper", 0)
-    assert held.sets == {} and held.config.name == "paper"
-    rows = table_runs.table_rows(held, "t", tables.lines(6), ("psnr", "musiq"))
-    reasons = {r["reason"] for r in rows}
-    assert "this profile has no test set SR" in reasons and {r["status"] for r in rows} == {"not run"}
-    write_rows(tmp_path, "t", table_runs.written_by(6, rows))
-
-
 def test_a_missing_set_says_why(evaluation):
-    lines = [line for line in tables.lines(2) if line.printed in ("UniRes", "StableSR") and line.photos == "Real60"]
+    lines = [
+        line for line in tables.lines(2, LIST) if line.printed in ("UniRes", "StableSR") and line.photos == "Real60"
+    ]
     rows = table_runs.table_rows(evaluation, "t", lines, ("lpips", "musiq"))
     assert {(r["set"], r["method"]) for r in rows} == {("Real60", tables.SEARCH)}  # StableSR isn't ours to run
     why = {r["metric"]: r["reason"] for r in rows}
@@ -97,7 +99,7 @@ def test_photos_of_the_paper_are_measured(evaluation, tmp_path, monkeypatch):
     monkeypatch.setenv("UNIRES_SETS", str(tmp_path))
     monkeypatch.setitem(tables.EVERY, "musiq", replace(METRICS["psnr"], name="musiq", reference=False,
                                                        function=lambda photo: 100 * photo.mean()))  # fmt: skip
-    lines = [line for line in tables.lines(2) if line.photos == "Real60" and line.method == "LQ"]
+    lines = [line for line in tables.lines(2, LIST) if line.photos == "Real60" and line.method == "LQ"]
     rows = table_runs.table_rows(evaluation, "t", lines, ("musiq",))
     assert [r["set"] for r in rows] == ["Real60[:2]"] * 2
     assert [r["value"] for r in rows] == pytest.approx([100 * p.mean() / 255 for p in photos[:2]], rel=1e-5)
@@ -116,46 +118,48 @@ def test_rows_of_other_notebooks_are_used(evaluation):
     assert again[0]["value"] == 100
 
 
-def test_what_cannot_run_says_why(evaluation, monkeypatch):
-    methods = table_runs.Methods(evaluation)
-    assert methods.missing("SR-only model, SR=1") == "no checkpoint smoke_sr_only ships"
-    assert methods.missing("BR=1") is methods.missing("LQ") is None
-    monkeypatch.setattr(evaluation, "config", replace(evaluation.config, checkpoint="nobody"))
-    assert methods.missing("BR=1") == "no checkpoint nobody ships" and methods.missing("LQ") is None
-    assert "folders" in table_runs.absent(("psnr", "fid"))["fid"]
-    monkeypatch.setenv("UNIRES_WEIGHTS", str(evaluation.run_dir))
-    item = evaluation.sets["complex"][0]
-    (lost,) = table_runs.measured(evaluation, "t", "complex", [item], ["LQ"], ("musiq-official",))
-    assert lost["status"] == "not run" and "koniq_ckpt.npz" in lost["reason"]
-    assert str(evaluation.run_dir) not in lost["reason"]
+def folder_mean(folder, reference):
+    """A stub of FID: how far apart the mean levels of two folders are, and how many photos they hold."""
+    a, b = ([np.asarray(Image.open(path), float) for path in sorted(place.iterdir())] for place in (folder, reference))
+    return abs(np.mean(a) - np.mean(b)) + 1000 * len(a)
 
 
-def test_a_control_that_ships_is_restored_with(evaluation, monkeypatch):
-    monkeypatch.setattr(table_runs, "find_checkpoint", lambda name: name)
-    config = replace(evaluation.config, sample=replace(evaluation.config.sample, steps=1))
-    monkeypatch.setitem(table_runs.CONTROLS, "smoke_sr_only", config)
-    methods, item = table_runs.Methods(evaluation), evaluation.sets["complex"][0]
-    assert methods.missing("SR-only model, DownLQ=1") is None
-    photo, cost = methods(item, "SR-only model, DownLQ=1")
-    assert np.array_equal(photo, Restorer(random_model(config), config)(item.y, {"DownLQ": 1.0}))
-    assert cost["weights"] == {"DownLQ": 1.0} and cost["unet_calls"] == 1
+def test_folders_of_a_whole_set_are_compared(evaluation, monkeypatch):
+    stub = replace(tables.EVERY["fid"], function=folder_mean, needs=(), library="numpy")
+    monkeypatch.setitem(tables.EVERY, "fid", stub)
+    rng = np.random.default_rng(4)
+    cases = [Case("GoPro-1111", f"{i}", *rng.random((2, 40, 40, 3)).astype(np.float32)) for i in range(3)]
+    given = (evaluation, "t", "GoPro-1111", cases, ["LQ", "BR=1"], ("psnr", "fid"))
+    rows = table_runs.measured(*given)
+    assert [(r["method"], r["image"]) for r in rows if r["metric"] == "fid"] == [
+        ("LQ", table_runs.ALL), ("BR=1", table_runs.ALL)]  # fmt: skip
+    made = {"LQ": [c.y for c in cases], "BR=1": [evaluation.restore(c, {"BR": 1.0}).photo for c in cases]}
+    for r in rows:
+        if r["metric"] == "fid":
+            apart = abs(np.mean(np.rint(255 * np.stack(made[r["method"]]))) -
+                        np.mean(np.rint(255 * np.stack([c.x for c in cases]))))  # fmt: skip
+            assert r["value"] == pytest.approx(3000 + apart, rel=1e-6)
+    assert sum(r["metric"] == "psnr" for r in rows) == 6
+    table_runs.measured(*given[:3], cases[:2], *given[4:])  # nothing of an earlier run stays
+    assert len(list((evaluation.run_dir / "folders" / "GoPro-1111" / "sharp").iterdir())) == 2
+    (few,) = table_runs.measured(*given[:2], "GoPro-1111[:3]", cases, ["LQ"], ("fid",))
+    assert few["status"] == "not run" and "so few say nothing" in few["reason"]
+    write_rows(evaluation.run_dir, "t", [*rows, few])
 
 
-def test_the_search_is_that_of_notebook_60(evaluation):
-    y = np.kron(np.random.default_rng(5).random((24, 24, 3)), np.ones((5, 5, 1))).astype(np.float32)
-    photo, cost = table_runs.Methods(evaluation).search(case := Case("s", "i", y, None))
-    made = {name: evaluation.restore(case, weights).photo for name, weights in CANDIDATES.items()}
-    best = min(made, key=lambda name: measure("niqe", made[name]))
-    assert np.array_equal(photo, made[best]) and cost["weights"] == pytest.approx(CANDIDATES[best])
-    assert cost["unet_calls"] == sum(map(len, CANDIDATES.values())) and cost["seconds"] == len(CANDIDATES)
+def test_a_photo_that_cannot_be_judged_says_why(evaluation):
+    flat = Case("complex", "flat", np.full((120, 120, 3), 0.5, np.float32), np.zeros((100, 120, 3), np.float32))
+    (lost, apart) = table_runs.measured(evaluation, "t", "complex", [flat], ["LQ"], ("niqe", "psnr"))
+    assert lost["status"] == apart["status"] == "not run" and lost["reason"] and "differ in size" in apart["reason"]
+    write_rows(evaluation.run_dir, "t", [lost, apart])
 
 
 def test_a_row_is_written_once(evaluation):
     written = []
     for number in (2, 3, 4, 5, 6):
-        methods = {(line.ours, line.method) for line in tables.lines(number)}
+        methods = {(line.ours, line.method) for line in tables.lines(number, LIST)}
         rows = [row(photos, "a", method, metric, 1.0) for photos, method in methods for metric in ("psnr", "musiq")]
-        written += [(r["set"], r["method"], r["metric"]) for r in table_runs.written_by(number, rows)]
+        written += [(r["set"], r["method"], r["metric"]) for r in table_runs.written_by(number, rows, LIST)]
     assert len(written) == len(set(written))
     assert ("complex", "BR=1", "psnr") not in written and ("complex", "BR=1", "musiq") in written
     assert ("complex", "unsharp mask", "psnr") in written and ("complex", "DownLQ2=1", "psnr") in written
@@ -178,9 +182,9 @@ def searched(tmp_path):
     return tmp_path, omega, test
 
 
-def test_strike_outs_are_looked_up(searched, tmp_path):
+def test_strike_outs_are_looked_up(searched, evaluation, tmp_path):
     out, omega, test = searched
-    rows = table_runs.grid_rows(tables.lines(4), ("niqe", "lpips", "musiq"), out)
+    rows = table_runs.grid_rows(evaluation, tables.lines(4, LIST), ("niqe", "lpips", "musiq"), out)
     whole = {r["image"]: r["seconds"] for r in rows if r["method"] == strategies.GRID and r["status"] == "ok"}
     assert whole == {"a": 10.0, "b": 20.0}  # of the grid that was really run
     left = [k for k, w in enumerate(omega) if w[NAMES.index("BR")] == w[NAMES.index("DownLQ")] == 0]
@@ -193,8 +197,23 @@ def test_strike_outs_are_looked_up(searched, tmp_path):
         tables.without(names) for names in tables.STRUCK
     }
     assert {r["reason"] for r in rows if r["metric"] == "musiq"} == {table_runs.NOT_KEPT}
-    nothing = table_runs.grid_rows(tables.lines(4), ("niqe",), tmp_path / "elsewhere")
-    assert {r["reason"] for r in nothing} == {table_runs.NO_GRIDS} and len(nothing) == 12
+    nothing = table_runs.grid_rows(evaluation, tables.lines(4, LIST), ("niqe",), tmp_path / "elsewhere")
+    assert {r["reason"] for r in nothing} == {table_runs.no_grids("smoke")} and len(nothing) == 12
+
+
+def test_the_grid_of_another_profile_is_not_shown(searched, evaluation, monkeypatch):
+    out, *_ = searched
+    lines = tables.lines(4, LIST)
+    monkeypatch.setattr(evaluation, "config", replace(evaluation.config, name="paper", checkpoint="paper"))
+    monkeypatch.setitem(evaluation.__dict__, "checkpoint", "1" * 64)
+    story = json.loads((out / "grids.json").read_text())
+    for held, status in (({"demo": "0" * 64}, "not run"), ({"paper": "1" * 64}, "ok")):
+        (out / "grids.json").write_text(json.dumps(story | {"checkpoints": held}))
+        rows = table_runs.grid_rows(evaluation, lines, ("niqe",), out)
+        assert {r["status"] for r in rows} == {status}
+    (why,) = {r["reason"] for r in table_runs.grid_rows(evaluation, lines, ("niqe",))}  # its own folder, not demo's
+    assert "results/search-paper: python -m benchmarks.grids --profile paper --photos DIR" in why
+    assert why.endswith("benchmarks.strategies --out results/search-paper")
 
 
 def test_the_committed_smoke_rows_hold_no_row_twice():

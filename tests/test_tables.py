@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.tables import Line
+from unires.config import PAPER, SearchConfig
 from unires.metrics import EVERY
 from unires.record import not_run, row
 
@@ -47,12 +48,12 @@ def test_a_printed_table_becomes_tidy(folder):
 
 def test_every_printed_line_has_a_place():
     for number, count in ((2, 10), (3, 15), (4, 19), (5, 18), (6, 9)):
-        found, paper = tables.lines(number), tables.paper_table(number)
+        found, paper = tables.lines(number, SearchConfig()), tables.paper_table(number)
         printed = [(line.photos, line.printed) for line in found if line.printed]
         assert len(printed) == count and set(printed) == set(zip(paper["photos"], paper["line"], strict=True))
         assert set(tables.OURS[number]) <= set(printed)  # no line of ours hangs in the air
         assert len({(line.photos, line.label) for line in found}) == len(found)
-    strangers = {line.method for line in tables.lines(5) if line.printed == line.method}
+    strangers = {line.method for line in tables.lines(5, SearchConfig()) if line.printed == line.method}
     assert "SwinIR" in strangers and not any("UniRes" in method for method in strangers)
     assert tables.without(("BR", "DownLQ")) == "without BR, DownLQ"
 
@@ -95,6 +96,29 @@ def test_beside_by_hand():
     assert "A difference is given" in tables.heading(same)
     part = tables.beside(tables.ours(rows_of("P[:2]")), paper, lines, ("psnr",))  # a part of them is another set
     assert list(part["our photos"]) == ["P[:2]", "P", "P[:2]"] and "difference psnr" not in part
+
+
+def test_the_papers_search_has_its_lines():
+    """A difference stands only where the whole set was searched as in the paper."""
+    known = {}
+    for name, search in (("list", SearchConfig()), ("grid", PAPER.search), ("other", SearchConfig("niqe", "grid"))):
+        lines = tables.lines(2, search)
+        (line,) = (one for one in lines if (one.photos, one.printed) == ("Real60", "UniRes"))
+        rows = [row(photos, "a", line.method, "musiq", 70.0) for photos in ("Real60", "Real60[:1]")]
+        for r in rows[:1], rows[1:]:
+            table = tables.beside(tables.ours(r), tables.paper_table(2), [line], ("musiq",))
+            assert table.loc["UniRes", "ours musiq"] == 70.0
+            known[name, r[0]["set"]] = "difference musiq" in table
+    assert [held for held, there in known.items() if there] == [("grid", "Real60")]
+    four = {line.printed: line for line in tables.lines(4, PAPER.search) if line.printed}
+    assert (
+        four["UniRes, default"].method == "grid search by MUSIQ, words 1" and four["UniRes, default"].ours == "complex"
+    )
+    assert four["Strike-Out, BR=0 DownLQ=0"].method == "grid search by MUSIQ, words 1, without BR, DownLQ"
+    assert four["Search Grid, 8 most frequent weight sets"].ours == tables.GRIDS  # learned on other photos
+    for number in (2, 3, 4, 5, 6):
+        found = [(line.photos, line.label) for line in tables.lines(number, PAPER.search)]
+        assert len(found) == len(set(found))
 
 
 def test_a_cost_is_never_subtracted():
