@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Which notebooks a profile leaves out unless --only names them. Everything else takes part.
 ON_REQUEST = ("45_specialisation", "46_baselines")
-NOT_IN: dict[str, tuple[str, ...]] = {"smoke": (), "demo": ON_REQUEST, "paper": ON_REQUEST}
+SENSELESS = {"paper": {"30_train_experts": "its short lesson has no steps in this profile: run it with --profile demo"}}
+NOT_IN: dict[str, tuple[str, ...]] = {"smoke": (), "demo": ON_REQUEST, "paper": (*ON_REQUEST, *SENSELESS["paper"])}
 
 UNKNOWN = object()  # the default of a parameter that is no plain value
 
@@ -57,6 +58,16 @@ def plan(folder: Path, profile: str, only: list[str] | None = None) -> list[Path
             raise Refused(f"there is no notebook {name!r}: choose from {', '.join(known)}")
     chosen = only or [name for name in known if name not in NOT_IN.get(profile, ())]
     return [path for name, path in known.items() if name in chosen]
+
+
+def left_out(folder: Path, profile: str, chosen: list[Path]) -> list[str]:
+    """What a profile's run says of the notebooks that it leaves out.
+
+    Test: test_runner.py::test_what_makes_no_sense_is_left_out_aloud
+    """
+    why = dict.fromkeys(ON_REQUEST, "on request: name it with --only") | SENSELESS.get(profile, {})
+    names = [path.stem for path in pair.find(folder) if path not in chosen and path.stem in NOT_IN.get(profile, ())]
+    return [f"left out {name}: {why.get(name, 'not in this profile')}" for name in names]
 
 
 def parameters(path: Path) -> dict[str, Any]:
@@ -232,6 +243,8 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
                 f"(--only may name notebooks on request: {', '.join(ON_REQUEST)})"
             )
         chosen = plan(notebooks, given.profile, given.only)
+        for line in [] if given.only else left_out(notebooks, given.profile, chosen):
+            print(line, file=sys.stderr)
         run(chosen, run_dir, given.profile, given.seed, overrides(given.words), root)
         place = publish.named(run_dir, root)
         print(f"read {place}/html/index.html\nnumbers in {place}/rows.jsonl")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import pages, pair, publish, run
-from unires import record
+from unires import config, record
 
 NOTEBOOK = """# %% [markdown]
 # # A tiny notebook
@@ -175,6 +175,16 @@ def test_on_request_means_named_by_only(tmp_path):
         assert [path.stem for path in run.plan(folder, profile)] == ["10_a"]
     assert [path.stem for path in run.plan(folder, "demo", ["46_baselines"])] == ["46_baselines"]
     assert len(run.plan(folder, "smoke")) == 3
+
+
+def test_what_makes_no_sense_is_left_out_aloud(tmp_path):
+    folder = folder_with(tmp_path, **{"10_a": "pass", "30_train_experts": "pass", "46_baselines": "pass"})
+    for profile, names in (("smoke", []), ("demo", ["46_baselines"]), ("paper", ["30_train_experts", "46_baselines"])):
+        chosen = run.plan(folder, profile)
+        told = run.left_out(folder, profile, chosen)
+        assert [line.split(":")[0].split()[-1] for line in told] == names and len(chosen) + len(told) == 3
+    assert "no steps in this profile" in told[0] and config.PROFILES["paper"].evaluation.lesson_steps == 0
+    assert run.plan(folder, "paper", ["30_train_experts"])
 
 
 def test_what_ran_on_request_is_published_by_name(tmp_path, monkeypatch):
