@@ -156,28 +156,37 @@ def no_grids(profile: str) -> str:
     return f"no table of the whole grid for this checkpoint in results/{place.name}: {made}"
 
 
+def grid_folder(evaluation: Evaluation, out: Path | None = None) -> tuple[Path, str | None]:
+    """Where the table of the exhaustive grid lies, and why it can't be shown in this run, or None.
+
+    A table of another checkpoint isn't shown. A profile with random weights (smoke) has no grid of its own; it reads
+    demo's, and its numbers go nowhere.
+    Test: test_table_runs.py::test_the_grid_of_another_profile_is_not_shown
+    """
+    random = evaluation.config.checkpoint is None
+    out = out or grids.place("demo" if random else evaluation.config.name)
+    there = all((out / name).exists() for name in ("strategies.jsonl", "grids.npz", "grids.json"))
+    shown = there and (random or _same_checkpoint(evaluation, out))
+    return out, None if shown else no_grids(evaluation.config.name)
+
+
 def grid_rows(
     evaluation: Evaluation, lines: list[Line], metrics: tuple[str, ...], out: Path | None = None
 ) -> list[Row]:
     """Of the lines that need the exhaustive grid: the committed rows, and the strike-outs looked up in its table.
 
-    A table of another checkpoint's grid isn't shown. A profile with random weights (smoke) has no grid of its own; it
-    reads demo's, and its numbers go nowhere.
     Test: test_table_runs.py::test_strike_outs_are_looked_up, test_the_grid_of_another_profile_is_not_shown
     """
-    random = evaluation.config.checkpoint is None
-    out = out or grids.place("demo" if random else evaluation.config.name)
     methods = dict.fromkeys(line.method for line in lines if line.ours == GRIDS)
-    if not (out / "strategies.jsonl").exists() or not (random or _same_checkpoint(evaluation, out)):
-        why = no_grids(evaluation.config.name)
+    out, why = grid_folder(evaluation, out)
+    if why:
         return [_missing(GRIDS, method, metric, why) for method in methods for metric in metrics]
     rows = [{k: v for k, v in r.items() if k != "source"} for r in read_rows(out / "strategies.jsonl")]
     rows = [r for r in rows if r["method"] in methods]
-    if (out / "grids.npz").exists():
-        table, there = grids.read(out), {r["method"] for r in rows}
-        seconds = {line["image"]: line["seconds"] for line in table.story[grids.TEST]}
-        rows = [r | {"seconds": seconds[r["image"]]} if r["method"] == strategies.GRID else r for r in rows]
-        rows += struck_rows(table, [names for names in STRUCK if without(names) in set(methods) - there])
+    table, there = grids.read(out), {r["method"] for r in rows}
+    seconds = {line["image"]: line["seconds"] for line in table.story[grids.TEST]}
+    rows = [r | {"seconds": seconds[r["image"]]} if r["method"] == strategies.GRID else r for r in rows]
+    rows += struck_rows(table, [names for names in STRUCK if without(names) in set(methods) - there])
     lost = [metric for metric in metrics if metric not in METRICS]
     return rows + [_missing(GRIDS, method, metric, NOT_KEPT) for method in methods for metric in lost]
 
@@ -186,7 +195,7 @@ def _same_checkpoint(evaluation: Evaluation, out: Path) -> bool:
     """Whether the table in a folder was made by the weights of this run."""
     try:
         return evaluation.checkpoint in json.loads((out / "grids.json").read_text())["checkpoints"].values()
-    except (FileNotFoundError, CheckpointError):
+    except CheckpointError:  # no weights, so no grid of theirs
         return False
 
 

@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from benchmarks import composition, grids, strategies
+from benchmarks import composition, grids, strategies, table_runs
 from benchmarks.evaluate import Evaluation
 from benchmarks.figures import label_points, pair_matrix, save_figure
 from unires.engine import Engine, middle, unet_calls
@@ -228,12 +228,13 @@ pd.DataFrame({name: {c: getattr(one, c) for c in columns} for name, one in found
 tried = {line.weights: line.scores[score.key] for line in found["grid"].tried}
 vectors, scores, label = np.array(list(tried)), np.array(list(tried.values())), f"minus NIQE, photo {item.image}"
 assert len(vectors) == len(coarse) and np.isclose(scores.max(), found["grid"].score, atol=1e-3)
-if (grids.OUT / "grids.npz").exists():  # a finer grid, of another photo
-    whole = grids.read()
+place, why = table_runs.grid_folder(evaluation)
+if why is None:  # a finer grid, of another photo
+    whole = grids.read(place)
     vectors, scores = whole.vectors, whole.score()[0]
     label = f"minus NIQE, photo {whole.story['test'][0]['image']}"
 else:
-    print("the full grid is not run: python -m benchmarks.grids --photos DIR; the coarse one is drawn")
+    print(f"the coarse grid is drawn: {why}")
 save_figure(pair_matrix(vectors, scores, label), run_dir, "65_pairs.png")
 plt.show()
 
@@ -241,7 +242,8 @@ plt.show()
 # ## 4 Every strategy against the whole grid
 #
 # One photo and a coarse grid prove nothing. `benchmarks/grids.py` has run all 1512 vectors on held-out photos with
-# the shipped model and kept every score; `benchmarks/strategies.py` has compared each strategy with it:
+# the shipped model and kept every score; `benchmarks/strategies.py` has compared each strategy with it (a profile with
+# other weights needs a table of its own):
 #
 # - **Lists of the paper**: the range [0, 1], each expert struck out, one-hot, the N most frequent optima, the average
 #   optimum, a random forest that predicts weights. What is learned is learned on *other* photos.
@@ -258,8 +260,7 @@ plt.show()
 # (0) to the best of the grid (1). It is below 0 where a strategy does worse than the blind expert.
 
 # %%
-table = grids.OUT / "strategies.jsonl"
-rows = read_rows(table) if table.exists() else []
+rows = read_rows(place / "strategies.jsonl") if why is None else []
 what = (strategies.SET, "all photos", strategies.GRID, strategies.SHARE)
 if rows:
     lines = strategies.summary(rows)
@@ -268,9 +269,8 @@ if rows:
     report = [row(*what[:2], name, what[3], value, unet_calls=calls, **about) for name, value, calls in kept]
 else:
     lines = None
-    reason = "results/search/strategies.jsonl is missing: python -m benchmarks.grids, then benchmarks.strategies"
-    report = [not_run(*what, reason, variant=f"mean share {strategies.SHARE_VARIANT}")]
-    print("not run:", reason)
+    report = [not_run(*what, why, variant=f"mean share {strategies.SHARE_VARIANT}")]
+    print("not run:", why)
 write_rows(run_dir, "65_cheaper_search", report)
 lines if lines is None else lines.round(3)
 
@@ -394,8 +394,8 @@ if lines is not None:
 # expert by 5 %, and NIQE keeps half of that gain. They are printed whatever they are.
 
 # %%
-if (grids.OUT / "grids.npz").exists():
-    photos = composition.by_photo(grids.read())
+if why is None:
+    photos = composition.by_photo(grids.read(place))
     assert (photos["oracle, all 1512"] <= photos["oracle, [0, 1]"]).all()
     assert (photos["oracle, [0, 1]"] <= photos[composition.EXPERT]).all()
     print(photos.round(3).to_string())
