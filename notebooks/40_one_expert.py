@@ -351,6 +351,8 @@ print(inspect.getsource(starts), inspect.getsource(feather), sep="\n")
 tile, overlap = config.sample.tile, config.sample.overlap
 size = (tile * 5 // 4, tile * 7 // 4)
 china = read_photo(held_out_paths()["china"])
+short = [(0, max(0, part - whole)) for whole, part in zip(china.shape, size, strict=False)]
+china = np.pad(china, [*short, (0, 0)], mode="symmetric")  # mirrored, where the tile is larger than the photo
 top, left = ((whole - part) // 2 for whole, part in zip(china.shape, size, strict=False))
 sharp = china[top : top + size[0], left : left + size[1]]
 large, _ = degrade("SR+DN", sharp, np.random.default_rng(seed), 0.45)
