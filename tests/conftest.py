@@ -23,3 +23,21 @@ def pyiqa():
         return import_pyiqa()
     except ImportError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def evaluation(tmp_path, monkeypatch):
+    """A smoke run whose model mixes the photo with grey, by the weights."""
+    import numpy as np
+
+    from benchmarks.evaluate import Evaluation, Restored
+    from unires.tasks import NAMES, weights_vector
+
+    held = Evaluation.start(tmp_path, "smoke", 0)
+
+    def restore(item, weights):
+        share = float(weights_vector(weights) @ np.linspace(0.1, 0.6, len(NAMES)))
+        return Restored(np.clip(item.y + 0.3 * share * (0.5 - item.y), 0, 1).astype(np.float32), len(weights), 1.0)
+
+    monkeypatch.setattr(held, "restore", restore)
+    return held

@@ -8,7 +8,7 @@ import pytest
 from linear import LinearRestorer, engine
 
 from benchmarks import table_methods, table_runs
-from benchmarks.evaluate import CANDIDATES, Evaluation, Restored
+from benchmarks.evaluate import CANDIDATES
 from benchmarks.readme import SEARCH
 from benchmarks.searches import search_name
 from benchmarks.table_methods import Methods, absent
@@ -23,19 +23,6 @@ from unires.tasks import EXPERTS, NAMES, NEGATIVE, POSITIVE, weights_vector
 
 SLOPES = (0.08, 0.09, 0.1, 0.11, 0.12, 0.13)
 Y = np.random.default_rng(1).random((64, 64, 3)).astype(np.float32)
-
-
-@pytest.fixture
-def evaluation(tmp_path, monkeypatch):
-    """A smoke run whose model mixes the photo with grey, by the weights."""
-    held = Evaluation.start(tmp_path, "smoke", 0)
-
-    def restore(item, weights):
-        share = float(weights_vector(weights) @ np.linspace(0.1, 0.6, len(NAMES)))
-        return Restored(np.clip(item.y + 0.3 * share * (0.5 - item.y), 0, 1).astype(np.float32), len(weights), 1.0)
-
-    monkeypatch.setattr(held, "restore", restore)
-    return held
 
 
 def taste(photo):

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from benchmarks import grids, strategies, table_runs, tables
-from benchmarks.evaluate import Evaluation, Restored
 from benchmarks.sets import SetError
 from benchmarks.table_sets import Case, paper_set
 from unires.config import SearchConfig
@@ -16,22 +15,9 @@ from unires.engine import unet_calls
 from unires.metrics import METRICS, measure
 from unires.record import read_rows, row, write_rows
 from unires.search import grid
-from unires.tasks import NAMES, weights_vector
+from unires.tasks import NAMES
 
 LIST = SearchConfig()
-
-
-@pytest.fixture
-def evaluation(tmp_path, monkeypatch):
-    """A smoke run whose model mixes the photo with grey, by the weights."""
-    held = Evaluation.start(tmp_path, "smoke", 0)
-
-    def restore(item, weights):
-        share = float(weights_vector(weights) @ np.linspace(0.1, 0.6, len(NAMES)))
-        return Restored(np.clip(item.y + 0.3 * share * (0.5 - item.y), 0, 1).astype(np.float32), len(weights), 1.0)
-
-    monkeypatch.setattr(held, "restore", restore)
-    return held
 
 
 def real60(root, count=3):
