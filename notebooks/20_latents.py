@@ -278,9 +278,8 @@ assert np.ptp(losses["psnr"]) < 1 and (losses["lpips"] < 0.02).all()
 
 # %% [markdown]
 # Little depends on it: all four are within a decibel, and their LPIPS lies far below that of any restored
-# photo in the later tables. A ceiling so high is not what limits the small model, so its loss stayed the plain one. Where
-# the share is small (the paper's latents keep one number of 48), reconstruction has to invent texture, and there a
-# perceptual term earns its price.
+# photo in the later tables. A ceiling so high is not what limits the small model, so its loss stayed the plain one. It
+# may be otherwise where the share is small (the paper's latents keep one number of 48); that was not tried.
 #
 # ## Noise on latents
 #

@@ -143,6 +143,7 @@ if trials:
     assert own.loc["tasks of equal weight", "DN"] > own.loc[["base", "another seed"], "DN"].max()
     v, eps = (own.loc[[f"no start, some signal at T{n}{s}" for s in ("", ", 20 steps")]] for n in ("", ", eps"))
     assert 1.3 * v.mean(axis=1).max() < eps.mean(axis=1).min()
+    assert abs(own.loc["no start, some signal at T"] / own.loc["no start from LQ"] - 1).max() < 0.02  # zero SNR: little
     plain = Schedule.make(ScheduleConfig())
     assert 14 < plain.sigma[-1] / plain.alpha[-1] < 15
     longer = [name for name in own.index if name.endswith("longer")]
