@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 import jax
@@ -42,8 +42,10 @@ SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
 STEPS, LONGER = 300, 1000  # of the base: about three minutes on two idle cores, and ten
 BASE = replace(
     DEMO,
-    unet=replace(DEMO.unet, channels=(32, 64, 96)),  # half as wide as what ships: more steps in the same time
-    train=replace(DEMO.train, stages=(Stage(64, 16, STEPS),), warmup=60),
+    unet=replace(DEMO.unet, channels=(32, 64, 96), gate=False),  # half as wide as what ships: more steps in the time
+    train=replace(
+        DEMO.train, stages=(Stage(64, 16, STEPS),), warmup=60, optimiser="adamw", learning_rate=8e-4, draws=2
+    ),
 )
 
 
@@ -58,6 +60,11 @@ def fit(*stages: Stage, **fields) -> Callable[[Config], Config]:
     return lambda config: replace(config, train=replace(config.train, **fields))
 
 
+def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
+    """One change after the other."""
+    return lambda config: reduce(lambda config, change: change(config), changes, config)
+
+
 def bare(sampled: int | None = None, **schedule) -> Callable[[Config], Config]:
     """No start from LQ (it needs v), another forward process, and more sampling steps for the judge."""
 
@@ -68,6 +75,7 @@ def bare(sampled: int | None = None, **schedule) -> Callable[[Config], Config]:
     return change
 
 
+MUON = fit(optimiser="muon", learning_rate=2e-3)
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "base": fit(),
     "another seed": fit(),  # what chance alone changes
@@ -86,6 +94,10 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "crops of 128": fit(Stage(128, 4, STEPS)),
     "light flaws first": fit(*(Stage(64, 16, STEPS // 3, up_to) for up_to in (0.4, 0.7, None))),
     "one draw a pair": fit(Stage(64, 32, STEPS), draws=1),
+    "a gate": unet(gate=True),
+    "Muon, rate 2e-3": MUON,
+    "a gate, Muon": both(unet(gate=True), MUON),
+    "a gate, Muon, one draw a pair": both(unet(gate=True), MUON, fit(Stage(64, 32, STEPS), draws=1)),
     "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
     "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
 }

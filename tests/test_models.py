@@ -17,6 +17,7 @@ from unires.models.store import random_model
 from unires.models.text import END, PAD, START, TextEncoder, tokenize
 from unires.models.unet import UNet, time_features
 from unires.models.vae import VAE, from_patches, patch_basis, to_patches
+from unires.schedule import Schedule
 from unires.tasks import TASKS
 
 TINY_VAE = VAEConfig((8, 16), (8, 16), 2, encoder_blocks=2, decoder_blocks=3, mid_attention=True, groups=4, scale=0.5)
@@ -341,12 +342,40 @@ def test_a_new_model_answers_with_the_lq_photo():
     v = model.predict(z_t, z_lq, jnp.full(2, 999), context)
     z_0 = -v  # v = alpha eps - sigma z_0, and alpha is 0, sigma 1
     np.testing.assert_allclose(z_0, z_lq, atol=1e-6)
-    mean, deviation = model.prior(z_t, z_lq, jnp.full(2, 999))
+    mean, deviation, _ = model.prior(z_t, z_lq, jnp.full(2, 999))
     np.testing.assert_allclose(deviation[:, 0, 0], [[0.3, 0.5, 0.2, 0.9], [1, 1, 1, 1]], rtol=1e-6)
     plain = replace(SMOKE, unet=replace(SMOKE.unet, from_lq=False))
-    assert random_model(plain).prior(z_t, z_lq, jnp.full(2, 999)) == (0, 1)
+    assert random_model(plain).prior(z_t, z_lq, jnp.full(2, 999)) == (0, 1, z_t)
     with pytest.raises(ValueError, match="v prediction"):
         LDM.abstract(replace(SMOKE, schedule=ScheduleConfig()))
+
+
+def test_a_gate_is_another_spread():
+    """A network that only says "factor f everywhere" answers as the prior of another spread would, where f is right.
+
+    The UNet sees the innovation: it gives the same answers for two pairs with the same one.
+    """
+    config = replace(SMOKE, unet=replace(SMOKE.unet, from_lq=True, gate=True))
+    arrays, rebuild = take_apart(random_model(config))
+    t, c = jnp.full(1, 500), config.vae.latent_channels
+    z_t, z_lq, shift = jnp.asarray(normal(3, 1, 4, 4, c))
+    context = jnp.zeros((1, config.text.tokens, config.text.width))
+    wide, narrow = (rebuild(arrays | {"spread": jnp.full(c, s)}) for s in (0.5, 0.1))
+    mean, deviation, innovation = wide.prior(z_t, z_lq, t)
+    other = narrow.prior(z_t, z_lq, t)[0]
+    factor = float(((other - mean) / deviation / innovation).mean())
+    answer = jnp.concatenate([jnp.zeros(c), jnp.full(c, factor)])
+    says = {"unet.conv_out.kernel": 0 * arrays["unet.conv_out.kernel"], "unet.conv_out.bias": answer}
+    told = rebuild(arrays | says | {"spread": jnp.full(c, 0.5)}).predict(z_t, z_lq, t, context)
+    np.testing.assert_allclose(told, other, atol=1e-5)
+    seen = []
+    wide.unet = lambda z, *_: seen.append(z) or jnp.zeros((1, 4, 4, 2 * c))
+    alpha = Schedule.make(config.schedule).alpha[500]
+    for moved in (0, shift):
+        wide.predict(z_t + alpha * moved, z_lq + moved, t, context)
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-5)
+    with pytest.raises(ValueError, match="from_lq"):
+        LDM.abstract(replace(SMOKE, unet=replace(SMOKE.unet, from_lq=False, gate=True)))
 
 
 def test_take_apart_and_rebuild():

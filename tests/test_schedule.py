@@ -132,7 +132,7 @@ def test_v_from_lq_is_the_gaussian_posterior():
     alpha, sigma = V.alpha[times], V.sigma[times]
     spread = rng.uniform(0.1, 1.5, (5, 2)).astype(np.float32)
     z_t, z_lq = rng.standard_normal((2, 5, 1, 1, 2)).astype(np.float32)
-    mean, deviation = v_from_lq(*map(jnp.asarray, (z_t, z_lq, alpha, sigma, spread)))
+    mean, deviation, innovation = v_from_lq(*map(jnp.asarray, (z_t, z_lq, alpha, sigma, spread)))
     for b in range(5):
         a, s = float(alpha[b]), float(sigma[b])
         for c in range(2):
@@ -143,12 +143,29 @@ def test_v_from_lq_is_the_gaussian_posterior():
             assert mean[b, 0, 0, c] == pytest.approx(centre[0] + gain * (z_t[b, 0, 0, c] - centre[1]), abs=1e-4)
             rest = covariance[0, 0] - gain * covariance[0, 1]
             assert float(deviation[b, 0, 0, c]) == pytest.approx(math.sqrt(rest), rel=1e-3)
+            surprise = (z_t[b, 0, 0, c] - centre[1]) / math.sqrt(covariance[1, 1])
+            assert float(innovation[b, 0, 0, c]) == pytest.approx(surprise, rel=1e-4, abs=1e-5)
+
+
+def test_another_spread_is_a_multiple_of_the_innovation():
+    """Two spreads, one photo: the means of v differ by one factor at every place."""
+    z_t, z_lq = jnp.asarray(np.random.default_rng(4).standard_normal((2, 1, 6, 6, 1)), jnp.float32)
+    for time in (200, 666):
+        alpha, sigma = jnp.asarray(V.alpha[[time]]), jnp.asarray(V.sigma[[time]])
+        mean, deviation, innovation = v_from_lq(z_t, z_lq, alpha, sigma, jnp.full((1, 1), 0.5))
+        other = v_from_lq(z_t, z_lq, alpha, sigma, jnp.full((1, 1), 0.1))[0]
+        factor = ((other - mean) / deviation / innovation).ravel()
+        evidence = {s: float(sigma[0]) ** 2 + s**2 * float(alpha[0]) ** 2 for s in (0.1, 0.5)}
+        gain = {s: s**2 * float(alpha[0]) / evidence[s] for s in evidence}  # of z_t in the mean of z_0
+        expected = (gain[0.5] - gain[0.1]) * evidence[0.5] / (float(sigma[0]) * 0.5)
+        np.testing.assert_allclose(factor, expected, rtol=1e-3)
 
 
 def test_v_from_nothing_is_plain_v():
     """Without an LQ photo (z_LQ = 0, spread 1), nothing is known: mean 0, deviation 1."""
     z_t = jnp.asarray(np.random.default_rng(1).standard_normal((2, 3, 3, 4)), jnp.float32)
     alpha, sigma = jnp.asarray(V.alpha[[100, 900]]), jnp.asarray(V.sigma[[100, 900]])
-    mean, deviation = v_from_lq(z_t, 0 * z_t, alpha, sigma, jnp.ones((1, 4)))
+    mean, deviation, innovation = v_from_lq(z_t, 0 * z_t, alpha, sigma, jnp.ones((1, 4)))
     np.testing.assert_array_equal(mean, 0)
     np.testing.assert_allclose(deviation, 1, rtol=1e-6)
+    np.testing.assert_allclose(innovation, z_t, rtol=1e-6)

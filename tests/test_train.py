@@ -27,7 +27,7 @@ from unires.photo import write_photo
 from unires.sources import Source
 from unires.stream import stream_stages
 from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
-from unires.train import begin, ldm_objective, measure_spread, outcome, rate, split, train, train_vae
+from unires.train import begin, ldm_objective, measure_spread, optimiser, outcome, rate, split, train, train_vae
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "images_per_second")
@@ -62,6 +62,31 @@ def test_learning_rate_schedule():
         cosine = 0.5 * (1 + np.cos(np.pi * (step - 20) / 80))
         assert float(at(step)) == pytest.approx(0.2 + 1.8 * cosine, rel=1e-5)
     assert float(rate(replace(config, decay=False))(77)) == pytest.approx(2.0)
+
+
+def test_muon_turns_kernels_and_leaves_the_rest_to_adamw():
+    """The first update: of hidden kernels the polar factor of the gradient, by SVD; of all else Nesterov's Adam."""
+    shapes = {"a.kernel": (12, 8), "b.conv1.kernel": (3, 3, 4, 6), "unet.conv_in.kernel": (3, 3, 4, 6)}
+    shapes |= {"unet.conv_out.kernel": (1, 1, 6, 4), "a.bias": (8,), "text.tokens.embedding": (16, 8)}
+    rng = np.random.default_rng(0)
+    trained, slopes = ({n: jnp.asarray(rng.normal(size=s), jnp.float32) for n, s in shapes.items()} for _ in "ab")
+    config = TrainConfig(stages=(Stage(8, 1, 100),), learning_rate=0.5, warmup=0, clip=1e9, weight_decay=0.0)
+    tx = optimiser(replace(config, optimiser="muon"))
+    updates, _ = tx.update(slopes, tx.init(trained), trained)
+    for name, update in updates.items():
+        flat = np.asarray(update).reshape(-1, update.shape[-1])
+        if name in ("a.kernel", "b.conv1.kernel"):
+            u, _, v = np.linalg.svd(np.asarray(slopes[name]).reshape(flat.shape), full_matrices=False)
+            size = -0.5 * 0.2 * np.sqrt(max(flat.shape))
+            values = np.linalg.svd(flat, compute_uv=False) / abs(size)
+            assert values.min() > 0.6 and values.max() < 1.3  # Newton-Schulz is that exact
+            cosine = (flat * size * u @ v).sum() / np.linalg.norm(flat) / np.linalg.norm(size * u @ v)
+            assert cosine > 0.98
+        else:
+            ahead = 1 + 0.9 * 0.1 / (1 - 0.9**2)  # momentum 0.9, looked at one step ahead
+            np.testing.assert_allclose(flat, -0.5 * ahead * np.sign(slopes[name]).reshape(flat.shape), rtol=1e-3)
+    with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
+        optimiser(replace(config, optimiser="sgd"))
 
 
 def test_latents_are_normalised(folder, tmp_path):

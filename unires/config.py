@@ -48,6 +48,7 @@ class UNetConfig:
     head_dim: int
     groups: int = 32
     from_lq: bool = False  # the network predicts a correction of the LQ latent; needs v prediction
+    gate: bool = False  # it also says how far to trust z_t where that differs from the LQ latent; needs from_lq
     text_in_time: bool = False  # the prompt's mean token joins the time embedding: it reaches every residual block
 
 
@@ -78,6 +79,7 @@ class TrainConfig:
 
     stages: tuple[Stage, ...]
     learning_rate: float
+    optimiser: str = "adamw"  # or "muon": orthogonalised momentum for kernels, AdamW for all else
     warmup: int = 200
     weight_decay: float = 0.01
     clip: float = 1.0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from optax.contrib import MuonDimensionNumbers, muon
 from tqdm import tqdm
 
 from unires.config import TrainConfig
@@ -20,13 +21,37 @@ from unires.models.store import write_beside
 
 
 def optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
+    """AdamW or Muon with gradient clipping, linear warm-up and (if wanted) cosine decay to a tenth.
 
-    Paper: learning rate 8e-5; the rest is our choice.  Test: test_train.py::test_learning_rate_schedule
+    Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025); what is no hidden kernel gets AdamW with
+    Nesterov's momentum.
+    Paper: learning rate 8e-5; the rest is our choice.
+    Raises: ValueError for another optimiser.
+    Test: test_train.py::test_learning_rate_schedule, test_muon_turns_kernels_and_leaves_the_rest_to_adamw
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip), optax.adamw(rate(config), weight_decay=config.weight_decay)
-    )
+    decay = config.weight_decay
+    if config.optimiser == "adamw":
+        step = optax.adamw(rate(config), weight_decay=decay)
+    elif config.optimiser == "muon":
+        words = {"consistent_rms": 0.2, "weight_decay": decay, "adam_weight_decay": decay}
+        step = muon(rate(config), muon_weight_dimension_numbers=hidden_kernels, **words)
+    else:
+        raise ValueError(f"unknown optimiser {config.optimiser!r}: choose adamw or muon")
+    return optax.chain(optax.clip_by_global_norm(config.clip), step)
+
+
+def hidden_kernels(trained: dict) -> dict:
+    """The kernels between the first layer and the last, each as a matrix: [h w in, out] for a convolution.
+
+    Test: test_train.py::test_muon_turns_kernels_and_leaves_the_rest_to_adamw
+    """
+
+    def matrix(name: str, array) -> MuonDimensionNumbers | None:
+        if not name.endswith(".kernel") or name.endswith(("conv_in.kernel", "conv_out.kernel")):
+            return None
+        return MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
+
+    return {name: matrix(name, array) for name, array in trained.items()}
 
 
 def rate(config: TrainConfig) -> optax.Schedule:

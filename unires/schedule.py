@@ -78,20 +78,25 @@ def target(z_0: Latent, eps: Latent, alpha: Float[Array, " b"], sigma: Float[Arr
 
 def v_from_lq(
     z_t: Latent, z_lq: Latent, alpha: Float[Array, " b"], sigma: Float[Array, " b"], spread: Float[Array, "#b c"]
-) -> tuple[Latent, Float[Array, "b 1 1 c"]]:
-    """Mean and standard deviation of v, if z_0 were z_LQ plus noise of `spread`, channel by channel.
+) -> tuple[Latent, Float[Array, "b 1 1 c"], Latent]:
+    """Mean and standard deviation of v, if z_0 were z_LQ plus noise of `spread`, channel by channel; the innovation.
+
+    The last is what z_t says beyond z_LQ: z_t - alpha_t z_LQ, over its own deviation. The means of v for other
+    spreads differ by multiples of it.
 
     What the LQ photo alone tells about the answer (Bayes' rule for two Gaussians). A network that only has to
     correct it starts from the photo itself instead of having to learn to copy. With z_LQ = 0 and spread 1 the
-    mean is 0 and the deviation 1: plain v.
+    mean is 0, the deviation 1 and the innovation z_t: plain v.
     Paper: our choice, for the small model; the public model's network predicts eps itself.
-    Test: test_schedule.py::test_v_from_lq_is_the_gaussian_posterior
+    Test: test_schedule.py::test_v_from_lq_is_the_gaussian_posterior,
+          test_another_spread_is_a_multiple_of_the_innovation
     """
     alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]
     spread = spread[:, None, None, :]
     evidence = sigma**2 + spread**2 * alpha**2
     mean = sigma * (alpha * (1 - spread**2) * z_t - z_lq) / evidence
-    return mean, jnp.broadcast_to(spread / jnp.sqrt(evidence), (z_t.shape[0], 1, 1, z_t.shape[-1]))
+    deviation = jnp.broadcast_to(spread / jnp.sqrt(evidence), (z_t.shape[0], 1, 1, z_t.shape[-1]))
+    return mean, deviation, (z_t - alpha * z_lq) / jnp.sqrt(evidence)
 
 
 def split_prediction(z_t: Latent, output: Latent, alpha, sigma, prediction: str) -> tuple[Latent, Latent]:

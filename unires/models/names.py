@@ -159,7 +159,7 @@ def places(config: Config, layout: str) -> dict[str, Place]:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
-    extra = [f"unet.{name}" for name in ("from_lq", "text_in_time") if getattr(config.unet, name)]
+    extra = [f"unet.{name}" for name in ("from_lq", "gate", "text_in_time") if getattr(config.unet, name)]
     extra += ["vae.shortcut"] * config.vae.shortcut + ["vae.patch"] * (config.vae.patch != 1)
     if extra:
         raise ValueError(

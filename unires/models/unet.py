@@ -77,7 +77,7 @@ class UNet(nnx.Module):
         self.norm = nnx.GroupNorm(c, groups, epsilon=EPS, rngs=rngs)
         self.conv_out = conv(c, out_channels, 3, rngs, zero=True)
 
-    def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Latent:
+    def __call__(self, z_t: Latent, z_lq: Latent, t: Num[Array, " b"], context: Tokens) -> Float[Array, "b i j out"]:
         dtype = self.conv_out.kernel[...].dtype  # of the weights: what the network computes in
         context = context.astype(dtype)
         time = self.time2(nnx.silu(self.time1(time_features(t, self.features).astype(dtype))))
