@@ -178,15 +178,22 @@ DEMO = Config(
     name="demo",
     vae=VAEConfig((64,), (64,), latent_channels=12, shortcut=True, patch=4),
     unet=UNetConfig(
-        (64, 128, 192), (False, False, True), blocks=1, head_dim=32, groups=16, from_lq=True, text_in_time=True
+        channels=(64, 128, 192),
+        attention=(False, False, True),
+        blocks=1,
+        head_dim=32,
+        groups=16,
+        from_lq=True,
+        gate=True,
+        text_in_time=True,
     ),
     text=TextConfig(vocabulary=1024, tokens=32, width=128, layers=2, heads=4),
     schedule=ScheduleConfig(prediction="v", zero_terminal_snr=True),
     train_vae=TrainConfig(stages=(Stage(64, 16, 1_200),), learning_rate=1e-3),
     train=TrainConfig(
-        stages=(Stage(64, 16, 6_000), Stage(128, 4, 3_000)),
-        learning_rate=8e-4,
-        draws=2,
+        stages=(Stage(64, 32, 4_500), Stage(128, 8, 1_500)),
+        learning_rate=2e-3,
+        optimiser="muon",
         sampler_share=0.7,
         task_weights=(0.75, 0.75, 1.5, 2.5),  # about one over each task's error at the start
     ),
