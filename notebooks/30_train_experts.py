@@ -220,6 +220,58 @@ axes.legend()
 save_figure(figure, run_dir, "30_left_to_say.png")
 
 # %% [markdown]
+# ### A gate: one spread does not fit all flaws
+# The start believes in *one* spread for every photo. Noise moves a latent far less than a lost detail does, so for a
+# noisy photo the start is wrong in a particular way: it takes most of what sticks out of $z_t$ for detail, and carries
+# the sampler's own noise into the picture. How wrong? Let the true spread be $s'$. With $n \sim \mathcal N(0, s'^2)$
+# and the evidence $e = \sigma_t^2 + s^2\alpha_t^2$, the start's error of $v$ is
+# $(s^2 \alpha_t\, \epsilon - \sigma_t\, n)/e$, up to its sign: its mean square is
+# $(s^4\alpha_t^2 + s'^2\sigma_t^2)/e^2$, and whoever knows $s'$ pays only $s'^2/e'$. Left, the spreads, measured on one batch;
+# right, both prices in the start's own unit, $s^2/e$, with that batch's ratio for noise.
+
+# %%
+lessons = pair_batch(photos, dataclasses.replace(stage, batch=32), seed + 1, 0)
+residue = np.subtract(*(np.asarray(shipped.vae.encode(lessons[name])) for name in "xy"))
+measured = [np.sqrt((residue[lessons["task"] == k] ** 2).mean()) for k in range(len(TASKS))]
+s = np.sqrt((spread**2).mean())
+narrow = s * measured[3] / np.sqrt(np.mean(np.square(measured)))  # DN is the last task
+e, own = sigma**2 + s**2 * alpha**2, sigma**2 + narrow**2 * alpha**2
+wrong = (s**4 * alpha**2 + narrow**2 * sigma**2) / e**2 * e / s**2
+right = narrow**2 / own * e / s**2
+figure, (left, axes) = plt.subplots(1, 2, figsize=(8, 2.6), width_ratios=(1, 1.6), layout="constrained")
+left.bar([task.name for task in TASKS], measured, color=sns.color_palette("deep"))
+left.axhline(s, color="0.3", ls="--", lw=1)
+left.set(ylabel="rms of z_0 - z_LQ", title="dashed: the start's")
+axes.plot(wrong, label="the start, with its own spread")
+axes.plot(right, label="who knows the spread")
+axes.set(xlabel="time t (0 clean, T noise)", ylabel="error of v; 1: as believed", ylim=(0, 1.05))
+axes.legend()
+save_figure(figure, run_dir, "30_one_spread.png")
+
+# %% [markdown]
+# The gap between the curves is no knowledge about photos, it is arithmetic; yet a plain UNet has to pass the
+# noise of $z_t$ through all its layers, unharmed, to close it. There is a shorter way. The **innovation**
+# $r = (z_t - \alpha_t z_{LQ})/\sqrt{e}$ is what $z_t$ says beyond the photo, in units of its own deviation, and the means
+# of $v$ for two spreads differ by a multiple of $r$ alone. So let the network *see* $r$ in place of $z_t$, and give two
+# answers at each place, a correction $a$ and a factor $g$ for the innovation:
+# $$\hat v = m + d\,(a_\theta + g_\theta\, r).$$
+# A constant $g$ is another spread; a $g$ that changes with the place believes in detail where there is texture and in
+# noise where there is sky. Engineers know the same step from the Kalman filter. In the short trials of notebook 32 no
+# other choice but the start itself mattered as much. The cell draws latents with the narrow spread, and looks for the
+# one factor at some time $t$ that a least-squares fit would choose: with it, the start's price falls to that of who
+# knows.
+
+# %%
+t, rng = 500, np.random.default_rng(seed)
+n, noise = narrow * rng.standard_normal(200_000), rng.standard_normal(200_000)  # with z_LQ = 0: z_0 = n
+z_t, v = alpha[t] * n + sigma[t] * noise, alpha[t] * noise - sigma[t] * n
+m, d, r = sigma[t] * alpha[t] * (1 - s**2) * z_t / e[t], s / np.sqrt(e[t]), z_t / np.sqrt(e[t])
+g = (r * (v - m)).sum() / d / (r * r).sum()
+price = {"start": np.mean((v - m) ** 2) / d**2, "gated": np.mean((v - m - d * g * r) ** 2) / d**2}
+print({name: round(float(value), 3) for name, value in price.items()}, "factor", round(float(g), 3))
+assert np.isclose(price["start"], wrong[t], rtol=0.02) and np.isclose(price["gated"], right[t], rtol=0.02)
+
+# %% [markdown]
 # ### Eq. 1 by hand
 # A fresh network's last layer is zero, so its answer is known without running it: $\hat v = m$.
 # Then the loss must be the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch,
@@ -284,7 +336,7 @@ def text(ids):
     return jnp.zeros((*ids.shape, 1))
 
 
-stand_in = SimpleNamespace(vae=vae, text=text, predict=copyist, prior=lambda *_: (0.0, 1.0))
+stand_in = SimpleNamespace(vae=vae, text=text, predict=copyist, prior=lambda z_t, *_: (0.0, 1.0, z_t))
 price = 1 / sigma**2 if config.schedule.prediction == "v" else (alpha / sigma) ** 2
 by_hand = np.mean(price * (z_0 - keep * z_lq) ** 2)
 library, _ = loss.ldm_loss(stand_in, batch, key, plain, schedule)
@@ -372,10 +424,12 @@ assert abs(slope["blind"] - (0.6 * 2 + 0.4 * 0.5)) < 0.03
 
 # %% [markdown]
 # ## 5. The optimiser's small print
-# AdamW with clipped gradients. The learning rate climbs linearly (**warm-up**: Adam's first
-# estimates of the gradient's size are poor) and then falls along a cosine. The paper prints a
-# rate and a batch size and nothing more, so the rest is our choice. The three profiles side by
-# side:
+# The learning rate climbs linearly (**warm-up**: the optimiser's first estimates are poor) and then falls along a
+# cosine; gradients are clipped. The paper prints a rate and a batch size and nothing more, so the rest is our choice.
+# At the paper's size that is AdamW. The small networks' hidden kernels are moved by **Muon**: the
+# averaged gradient of a kernel, seen as a matrix $U \Sigma V^\top$, is replaced by $U V^\top$ (a few matrix products
+# come near it), so that all its directions move equally far, not only the few that dominate. All else is
+# left to AdamW, and the sizes of both updates are made alike. The three profiles side by side:
 
 # %%
 settings = pd.DataFrame({name: dataclasses.asdict(one.train) for name, one in PROFILES.items()})
