@@ -70,7 +70,7 @@ class LDM(nnx.Module):
 
         With a gate the UNet sees the innovation in place of z_t, and answers twice: with a correction, and with a
         factor for the innovation. The prior believes in one spread for all flaws; the factor stands for any other,
-        place by place, so a clean photo's own noise is not taken for detail.
+        place by place, so that where little was lost, the noise of z_t is not taken for detail.
         Paper: eps_theta(z_t, z_LQ, t, s) of Eq. 1 and 2; the gate is our choice, for the small model.
         Test: test_models.py::test_a_new_model_answers_with_the_lq_photo, test_a_gate_is_another_spread
         """
