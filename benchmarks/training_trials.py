@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 import jax
@@ -70,6 +70,12 @@ def bare(sampled: int | None = None, **schedule) -> Callable[[Config], Config]:
     return change
 
 
+def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
+    """One change after the other."""
+    return lambda config: reduce(lambda changed, change: change(changed), changes, config)
+
+
+MUON = {"optimiser": "muon", "learning_rate": 2e-3}
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "base": fit(),
     "another seed": fit(),  # what chance alone changes
@@ -88,6 +94,10 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "crops of 128": fit(Stage(128, 4, STEPS)),
     "light flaws first": fit(*(Stage(64, 16, STEPS // 3, up_to) for up_to in (0.4, 0.7, None))),
     "one draw a pair": fit(Stage(64, 32, STEPS), draws=1),
+    "a gate": unet(gate=True),
+    "Muon, rate 2e-3": fit(**MUON),
+    "a gate, Muon": both(unet(gate=True), fit(**MUON)),
+    "a gate, Muon, one draw a pair": both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON)),
     "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
     "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
 }

@@ -60,7 +60,7 @@ def test_every_array_has_its_own_place(layout):
     assert len({place.name for place in found.values()}) == len(found)
     for name, like in shapes(SMALL).items():
         assert tuple(found[name].shape[n] for n in found[name].axes) == like.shape
-    with pytest.raises(ValueError, match="unet.from_lq, unet.text_in_time, vae.shortcut, vae.patch"):
+    with pytest.raises(ValueError, match="unet.from_lq, unet.gate, unet.text_in_time, vae.shortcut, vae.patch"):
         places(DEMO, layout)
     with pytest.raises(ValueError, match="unknown layout 'jax'"):
         places(SMALL, "jax")
