@@ -28,7 +28,7 @@ test: .venv/installed-dev  ## what continuous integration runs
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m benchmarks.pair --check
 	$(PYTHON) -m benchmarks.check --profile smoke
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks
 	$(PYTHON) -m jupyterlab notebooks/00_map.ipynb
