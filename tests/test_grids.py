@@ -114,8 +114,10 @@ def test_a_search_is_not_paid_for_twice(tmp_path):
     at = int(np.nanargmin(table[:, 0]))  # NIQE: lower is better
     assert np.allclose(found.weights, vectors[at])
     assert table[at, 1] == pytest.approx(measure("psnr", found.photo, case.x), abs=1e-3)
+    first = found.seconds
     again, found = grids.search(engine(SLOPES), case, vectors, ("niqe", "psnr"), tmp_path)
     np.testing.assert_array_equal(again, table)
+    assert found.seconds >= first > 0  # what the ledger kept counts, not the second look alone
     assert found.paid == 0 and found.unet_calls == unet_calls(vectors, 3)
 
 
@@ -130,6 +132,8 @@ def test_the_table_comes_back(tmp_path):
     assert held.metrics == ("niqe", "lpips", "psnr", "ssim") and held.story["steps"] == 3
     assert [line["image"] for line in held.story["test"]] == [case.image for case in cases[grids.TEST]]
     assert held.story["test"][0]["unet_calls"] == 6 * 3
+    lines = [*held.story["test"], *held.story["learn"]]
+    assert held.story["seconds"] == pytest.approx(sum(line["seconds"] for line in lines), abs=0.06) and len(lines) == 3
     with pytest.raises(FileNotFoundError, match="run python -m benchmarks.grids"):
         grids.read(tmp_path / "elsewhere")
 
