@@ -206,7 +206,7 @@ SMOKE = replace(
     DEMO,
     name="smoke",
     vae=VAEConfig((8, 8, 8), (8, 8, 8), latent_channels=4, shortcut=True, groups=4),
-    unet=UNetConfig(channels=(16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
+    unet=UNetConfig((16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
     text=TextConfig(vocabulary=64, tokens=8, width=16, layers=1, heads=2),
     train_vae=TrainConfig(stages=(Stage(32, 4, 8),), learning_rate=1e-3, warmup=2, save_every=4),
     train=TrainConfig(
