@@ -175,8 +175,8 @@ def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
         "parameters": lambda story: f"{story['parameters'] / 1e6:.1f} million",
         "tasks": lambda story: ", ".join(story["train_ldm"]["tasks"]),
         "trained on": lambda story: f"{story['photos']['count']} photos",
-        "autoencoder": lambda story: _training(story["outcome_vae"]),
-        "diffusion model": lambda story: _training(story["outcome_ldm"]),
+        "autoencoder": lambda story: _training(story["outcome_vae"], story["train_vae"]),
+        "diffusion model": lambda story: _training(story["outcome_ldm"], story["train_ldm"]),
         "device": lambda story: story["device"],
         "photos' manifest": lambda story: f"`{story['photos']['manifest'][:16]}`",
         "weights' sha256": lambda story: f"`{story['sha256'][:16]}`",
@@ -186,8 +186,9 @@ def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _training(outcome: dict) -> str:
-    return f"{outcome['steps']} steps, {outcome['seconds'] / 60:.0f} minutes"
+def _training(outcome: dict, settings: dict) -> str:
+    crops = sum(stage["steps"] * stage["batch"] for stage in settings["stages"])
+    return f"{outcome['steps']} steps, {crops} crops, {outcome['seconds'] / 60:.0f} minutes"
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
