@@ -277,8 +277,8 @@ display(terms.join(losses[["psnr", "lpips"]]).round(4))
 assert np.ptp(losses["psnr"]) < 1 and (losses["lpips"] < 0.02).all()
 
 # %% [markdown]
-# Little depends on it: all four are within a decibel, and their LPIPS lies far below that of any restored
-# photo in the later tables. A ceiling so high is not what limits the small model, so its loss stayed the plain one. It
+# Little depends on it: all four are within a decibel, and their LPIPS lies far below the mean of any flawed set
+# in the later tables. A ceiling so high is not what limits the small model, so its loss stayed the plain one. It
 # may be otherwise where the share is small (the paper's latents keep one number of 48); that was not tried.
 #
 # ## Noise on latents
@@ -345,9 +345,10 @@ assert (leak == 0).all()
 
 # %% [markdown]
 # There is a price. At $\alpha_T = 0$ the input is nothing but noise, so "which noise is in it?" is answered by copying
-# the input: $\epsilon$ prediction learns nothing there, and $z_0 = (z_t - \sigma_t\epsilon)/\alpha_t$ divides by zero. The small model
-# therefore predicts $v = \alpha_t\epsilon - \sigma_t z_0$, which at the last $t$ is $-z_0$: exactly the question that
-# matters. The paper's model keeps $\epsilon$ and the plain schedule of its public weights; asking for both is refused:
+# the input: $\epsilon$ prediction learns nothing there, and $z_0 = (z_t - \sigma_t\epsilon)/\alpha_t$ divides by zero.
+# The small model therefore predicts $v = \alpha_t\epsilon - \sigma_t z_0$, which at the last $t$ is $-z_0$: exactly the
+# question that matters. The paper's model keeps $\epsilon$ and the plain schedule of its public weights; asking for
+# both is refused:
 
 # %%
 from unires.schedule import target

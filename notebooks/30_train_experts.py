@@ -202,7 +202,7 @@ assert np.allclose(1 + snr, 1 / schedule.sigma[times].astype(np.float64) ** 2, r
 #
 # Two things follow. A **new** network ($F_\theta = 0$) already answers with the flawed photo, so training starts at
 # "do no harm". And the loss has a natural unit: each error is divided by the mean of $d^2$, so **1 means: no better
-# than the start**, at every noise level. Why do all curves below stay high? Near $t = 0$ the guess from
+# than the start**, at every noise level. Why does no curve below come near 0? Near $t = 0$ the guess from
 # $z_t$ is so good that only noise is left to say, and that part costs 1 for everyone, for ever.
 
 # %%
@@ -221,13 +221,13 @@ save_figure(figure, run_dir, "30_left_to_say.png")
 
 # %% [markdown]
 # ### A gate: one spread does not fit all flaws
-# The start believes in *one* spread for every photo. Noise moves a latent far less than a lost detail does, so for a
-# noisy photo the start is wrong in a particular way: it takes most of what sticks out of $z_t$ for detail, and carries
-# the sampler's own noise into the picture. How wrong? Let the true spread be $s'$. With $n \sim \mathcal N(0, s'^2)$
-# and the evidence $e = \sigma_t^2 + s^2\alpha_t^2$, the start's error of $v$ is
-# $(s^2 \alpha_t\, \epsilon - \sigma_t\, n)/e$, up to its sign: its mean square is
-# $(s^4\alpha_t^2 + s'^2\sigma_t^2)/e^2$, and whoever knows $s'$ pays only $s'^2/e'$. Left, the spreads, measured on one batch;
-# right, both prices in the start's own unit, $s^2/e$, with that batch's ratio for noise.
+# The start believes in *one* spread for every photo. Noise, like slight defocus, moves a latent far less than low
+# resolution and motion do, so for a noisy photo the start is wrong in a particular way: it takes too much of what
+# sticks out of $z_t$ for detail, and carries the sampler's own noise into the picture. How wrong? Let the true spread
+# be $s'$. With $n \sim \mathcal N(0, s'^2)$ and the evidence $e = \sigma_t^2 + s^2\alpha_t^2$, the start's error of $v$
+# is $(s^2 \alpha_t\, \epsilon - \sigma_t\, n)/e$, up to its sign: its mean square is
+# $(s^4\alpha_t^2 + s'^2\sigma_t^2)/e^2$, and whoever knows $s'$ pays only $s'^2/e'$. Left, the spreads, measured on one
+# batch; right, both prices in the start's own unit, $s^2/e$, with that batch's ratio for noise.
 
 # %%
 lessons = pair_batch(photos, dataclasses.replace(stage, batch=32), seed + 1, 0)
@@ -273,12 +273,12 @@ assert np.isclose(price["start"], wrong[t], rtol=0.02) and np.isclose(price["gat
 
 # %% [markdown]
 # ### Eq. 1 by hand
-# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = m$.
-# Then the loss must be the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch,
-# the same keys for $t$, $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole
-# network, has to give the same number. (Encoding costs a good part of a step, so each encoded pair is used for
-# `draws` draws of time, noise and dropped conditions. The loss stays the same expectation.) Three habits of the
-# profile are switched off here and come back below: words in place of prompts, the sampler's own times, and weights
+# A fresh network's last layer is zero, so its answer is known without running it: $\hat v = m$. Then the loss must be
+# the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch, the same keys for $t$,
+# $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole network, has to give the
+# same number. (With `draws` above 1, each encoded pair is used for several draws of time, noise and dropped conditions,
+# which saves encoding; the shipped model takes one, see notebook 32. The loss is the same expectation.) Three habits of
+# the profile are switched off here and come back below: words in place of prompts, the sampler's own times, and weights
 # of the tasks.
 
 # %%
@@ -319,7 +319,7 @@ assert np.isclose(by_hand, library, rtol=1e-4)
 # $\hat z_0 = z_{LQ}$. By the price list above its loss must be $\|z_0 - z_{LQ}\|^2 / \sigma_t^2$
 # under $v$. `ldm_loss` only needs something with `vae`, `text`, `prior` and `predict`, so we hand it a
 # stand-in (without a prior: mean 0, unit 1). Its condition is sometimes missing, see section 4: then the copyist
-# sees zeros, and so does the formula. Look at the size: at small $t$ the copyist is punished hard, because there
+# sees zeros, and so does the formula. At small $t$ the copyist is punished hard, as the price list above says: there
 # $z_t$ nearly shows $z_0$ already, and it ignores that. The start of above knows better: it weighs both hints.
 
 # %%
@@ -389,10 +389,12 @@ share.round(3)
 # blame ("oil painting, blur, ...") *with the pair turned round*: from sharp to flawed. So the network learns what
 # to move away from, and notebook 80 subtracts it (A.7 of the paper).
 #
-# **The sampler's own times.** A sampler of few steps only ever asks at a few times, the first of them pure noise.
-# A part of the draws (`sampler_share`) goes to just these; the rest stays uniform, so that any number of steps
-# works. **Weights of the tasks** (`task_weights`): heavy flaws leave large errors, whose gradients drown those of light
-# ones. Each task knows its prompt, so a weight moves no expert's own optimum; it only says whose turn it is. The shares, counted on the same keys as `ldm_loss` draws them:
+# **The sampler's own times.** A sampler of few steps only ever asks at a few times, the first of them pure noise. A
+# part of the draws (`sampler_share`) goes to the times of a sampler of four steps (the profile now takes three,
+# notebook 32); the rest stays uniform, so that any number of steps works. **Weights of the tasks** (`task_weights`):
+# heavy flaws leave large errors, whose gradients drown those of light ones. Each task knows its prompt, so a weight
+# moves no expert's own optimum; it only says whose turn it is. The shares, counted on the same keys as `ldm_loss` draws
+# them:
 
 # %%
 words = np.asarray(jax.random.uniform(k_words, (many,)))
@@ -400,7 +402,7 @@ own_times = schedule.grid(config.train.sampler_steps, config.sample.spacing)
 at_own = np.asarray(jax.random.bernoulli(jax.random.split(k_own)[0], config.train.sampler_share, (many,)))
 counted = {"positive": words < config.words, "negative": words > 1 - config.words, "own times": at_own}
 wanted = {"positive": config.words, "negative": config.words, "own times": config.train.sampler_share}
-print("the sampler asks at t =", own_times.tolist())
+print("the favoured times are t =", own_times.tolist())
 assert all(abs(counted[name].mean() - wanted[name]) < 0.02 for name in wanted)
 pd.DataFrame({"counted": {name: c.mean() for name, c in counted.items()}, "wanted": wanted})
 
@@ -462,8 +464,8 @@ assert np.isclose(left, closed)
 # %% [markdown]
 # ## 6. A short real training
 # The profile's own first stage, shortened. Same network, same loss, same batch, same shipped
-# autoencoder; only the number of steps, the warm-up (a quarter of them) and the photos differ. It
-# is a `dataclasses.replace` away, because every setting is data.
+# autoencoder; only the number of steps, the warm-up (a quarter of them), the rate's fall at the end (left out here) and
+# the photos differ. It is a `dataclasses.replace` away, because every setting is data.
 
 # %%
 lesson_steps = config.evaluation.lesson_steps

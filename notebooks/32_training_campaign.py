@@ -11,9 +11,9 @@
 # **Question.** A laptop trains the small model in a little over two hours, so not everything can be tried. Which
 # choices make experts that differ, and how was that found out?
 #
-# **In:** the committed rows of short trainings (`results/training/trials.jsonl`), the autoencoders' trials of
-# notebook 20, and the loss of the shipped run at every step. **Out:** what each change did at equal compute, drawn
-# with the photo-to-photo scatter, and what the long run was built from.
+# **In:** the committed rows of short trainings (`results/training/trials.jsonl`), the shipped model's scores by number
+# of sampling steps, and its loss at every step. **Out:** what each change did at equal compute, drawn task by task, and
+# what the long run was built from.
 #
 # **Minutes:** smoke under 1 | demo under 1. Nothing is trained here; the trials are made anew by
 # `python -m benchmarks.training_trials --photos DIR`.
@@ -112,8 +112,9 @@ if trials:
 # %% [markdown]
 # **What was learned.** First look at *base* and *another seed*: whatever moves less than these two differ is chance.
 #
-# - **The start from LQ** decides most. Without it the network must first learn to copy what it
-#   is shown, and after a short training it is several dB behind the base, for every flaw. The long run keeps the start.
+# - **The start from LQ** decides most of all changes to the base. Without it the network must first learn to copy what
+#   it is shown, and after a short training it is several dB behind the base, for every flaw. The long run keeps the
+#   start.
 # - **v or $\epsilon$?** The start needs $v$, so $\epsilon$ is compared with $v$ without it, both on a schedule that ends with
 #   some signal (at zero signal $\epsilon$ can't be asked for). $\epsilon$ is far behind, in three sampling steps and in twenty.
 #   Its answer $\hat z_0 = (z_t - \sigma_t\hat\epsilon)/\alpha_t$ multiplies the network's error by $\sigma_t/\alpha_t$, almost 15 at $T$;
@@ -124,17 +125,18 @@ if trials:
 # - **A gate** (notebook 30 derives it) is the other change that decides: with 300 steps it stands above the base after 1000,
 #   by all three judges. The plain network has to undo, layer by layer, what the start does to a photo that is only
 #   noisy; the gate does it with one factor. It costs 3,468 parameters.
-# - **Muon** with a rate of 2e-3 gains a little by every judge, at the same operations; AdamW at that rate gains neither LPIPS
-#   nor PSNR. Together with the gate, which leaves less to gain, it is hardly better than the gate alone.
+# - **Muon** with a rate of 2e-3 gains a little LPIPS, and the experts part a little more, at the same operations; AdamW
+#   at that rate gains neither LPIPS nor PSNR. Together with the gate, which leaves less to gain, it is hardly better
+#   than the gate alone.
 # - **How times are drawn, how text reaches the network, the rate, width and depth** stay within chance, or nearly so, after
 #   so few steps. That is no proof that they don't matter, only that this budget can't tell. For these the long run follows
 #   the reasons in section 3 and in notebook 30, not evidence.
-# - **Light flaws first**, heavier ones later, makes an expert more careful: of the short trials it harms PSNR least, its
-#   LPIPS is no better, and the experts hardly part. An expert is wanted for what only it dares to do, so the long run has
-#   no such course.
+# - **Light flaws first**, heavier ones later, makes an expert more careful: of the trials without a gate it harms PSNR
+#   least, its LPIPS is no better, and the experts hardly part. An expert is wanted for what only it dares to do, so the
+#   long run has no such course.
 # - **More pairs, one draw each** has a better LPIPS than the base, by a little more than chance and for a fifth more
-#   operations, and keeps its lead in the longer trials; with the gate it gains PSNR instead. Perhaps photos teach more
-#   than noises do.
+#   operations, and keeps its lead in the longer trials; with the gate the two are equal but for chance. Perhaps photos
+#   teach more than noises do.
 # - **Experts part late.** Without a gate the worst text expert of a short trial is only a few percent worse than the matching
 #   one; with three times the steps it is more, and in the shipped model more still (notebook 45). Specialisation is
 #   bought with steps, or with a network that needs fewer.
@@ -169,8 +171,8 @@ if trials:
 #
 # A sampler of $S$ steps asks the network at $S$ times only, the first of them pure noise: there the network must answer
 # from the flawed photo alone. Uniform draws of $t$ hit the neighbourhood of these few times rarely. The curves show
-# the signal $\alpha_t$ and the noise $\sigma_t$; the dots are the times of the long run's sampler, which get their own
-# share of its draws.
+# the signal $\alpha_t$ and the noise $\sigma_t$; the dots are the times of a sampler of four steps, which got their own
+# share of the long run's draws.
 
 # %%
 schedule = Schedule.make(config.schedule)
@@ -186,10 +188,11 @@ assert times[0] == config.schedule.steps - 1 and abs(schedule.alpha[times[0]]) <
 print(f"share of the draws at {times.tolist()}: {config.train.sampler_share:g}")
 
 # %% [markdown]
-# **How many steps?** Also a choice for the validation photos: the shipped model restores their crops with several numbers
-# of steps, each expert its own flaw (before AdaIN). Fewer steps are nearer to the mean of what might have been, and PSNR
-# likes that; more steps draw more detail, and LPIPS likes that until it is drawn wrong. The price grows with each step,
-# and a search pays it hundreds of times. Where two counts are as good as equal by one judge, the cheaper one is taken.
+# **How many steps?** Also a choice for the validation photos: the shipped model restores their crops with several
+# numbers of steps, each expert its own flaw (before AdaIN). Fewer steps are nearer to the mean of what might have been,
+# and PSNR likes that; more steps draw more detail, and LPIPS likes that until it is drawn wrong. The price grows with
+# each step, and a search pays it hundreds of times. From three steps to four only SR still gains much LPIPS, and every
+# task loses PSNR: the profile takes three.
 
 # %%
 counts = training_trials.by_steps(training_trials.read(training_trials.SAMPLING))
@@ -206,8 +209,8 @@ else:
 #
 # The loss of the shipped model by task, smoothed over 100 steps. It is measured in units of what the flawed photo alone
 # would cost, over all tasks; noise and slight defocus start below 1, low resolution and motion above. Where the crops
-# grow (dashed), the curve may jump: other photos, same network. A curve that still falls at its end says that the
-# compute ended before the learning did.
+# grow (dashed), the curves scatter more: 8 crops a step in place of 32. A curve that still falls at its end says that
+# the compute ended before the learning did.
 
 # %%
 log = Path("results/training/demo_ldm_loss.jsonl")

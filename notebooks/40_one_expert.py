@@ -15,7 +15,7 @@
 # from pure noise $z_T$ to the restored photo $\hat x$ (`x_hat`), and rows for all six experts on
 # every pair: the baseline that the compositions of the next notebooks have to beat.
 #
-# **Minutes:** smoke under 1 | demo about 4.
+# **Minutes:** smoke under 1 | demo about 3.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -241,10 +241,10 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 
 # %% [markdown]
 # ## 5. How many steps?
-# The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is
-# plain regression: one network call, the conditional mean. More steps pay more network calls for more committed
-# detail, and a small network commits to wrong details too. Which column stops improving first?
-# (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
+# The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is plain
+# regression: one network call, the conditional mean. More steps pay more network calls for more committed detail, and a
+# small network commits to wrong details too. Which column gets worse from the first step on, and when does the other
+# stop improving? (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
 #
 # The price list: a restoration costs (steps) x (experts with a weight other than zero) passes
 # through the UNet. For one expert in this notebook that is the number of steps; a composition of
@@ -265,10 +265,10 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## 6. The prompt matters
-# Same photo, same noise, same network: only the words differ, and for **DownLQ** the condition.
-# DownLQ asks with the words of super-resolution, but shows the network an LQ photo that was first
-# reduced and enlarged again. It knows less, so it has to make up more. **BR** hears no words at
-# all and guesses the flaw itself.
+# Same photo, same noise, same network: only the words differ, and for **DownLQ** the condition. DownLQ asks with the
+# words of super-resolution, but shows the network an LQ photo that was first reduced and enlarged again. It knows less,
+# so it should make up more (notebook 55 looks whether it does). **BR** hears no words at all and guesses the flaw
+# itself.
 #
 # How do words enter? The text encoder turns the prompt into a few token vectors; in every
 # transformer block each place of the latent asks them (cross-attention) and adds what it hears to
@@ -300,8 +300,8 @@ assert all(np.abs(c.mean((0, 1)) - item.y.mean((0, 1))).max() < 0.05 for c in co
 # %% [markdown]
 # ## 7. Colour: AdaIN
 # Diffusion drifts: a little too dark, a little too grey, because the mean of a latent is a
-# handful of numbers in a loss of thousands. Our flaws hardly touch the mean and the contrast of a
-# channel, so both are copied from the LQ photo, as StableSR does and the paper with it (AdaIN,
+# handful of numbers in a loss of thousands. Our flaws hardly touch the mean of a channel and change its contrast by
+# little, so both are copied from the LQ photo, as StableSR does and the paper with it (AdaIN,
 # adaptive instance normalisation):
 # $$\hat x \leftarrow \frac{\hat x - \mu(\hat x)}{\sigma(\hat x)}\,\sigma(y) + \mu(y)
 # \quad\text{for each channel}.$$
@@ -445,6 +445,7 @@ assert all(len(one) == len(evaluation.items) and one.notna().all(axis=None) for 
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 0.8 + 0.45 * len(evaluation.sets)), layout="constrained")
 for one, (metric, values) in zip(axes, gain.items(), strict=True):
     mean = values.groupby("set", sort=False).mean().loc[list(evaluation.sets)]
+    mean.columns = [name.removesuffix("=1") for name in mean.columns]
     better = "RdYlGn" if METRICS[metric].higher_is_better else "RdYlGn_r"
     most, digits = mean.abs().max(axis=None), ".3f" if metric == "lpips" else ".2f"
     sns.heatmap(mean, ax=one, cmap=better, vmin=-most, vmax=most, annot=True, fmt=digits)

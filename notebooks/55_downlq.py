@@ -128,9 +128,10 @@ for name, known in (("DownLQ1=1", "SR"), ("DownLQ4=1", "DownLQ")):
 # %% [markdown]
 # ## 3 The paper's Figure 3
 #
-# Above is what the network is shown, below what it makes of it. From left to right it knows less. At the left end it
-# is bound to the flawed photo; at the right end it sees a few blots of colour and paints. Look at one small thing, an
-# edge or a line of letters, and follow it through the row: at which factor does it stop being *this* thing?
+# Above is what the network is shown, below what it makes of it. From left to right it knows less. At the left end it is
+# bound to the flawed photo; at the right end it sees a few blots of colour, and this small model gives little more than
+# blots back. Look at one small thing, an edge or a line of letters, and follow it through the row: at which factor does
+# it stop being *this* thing?
 
 # %%
 h, w = (side // 4 for side in item.y.shape[:2])
@@ -251,9 +252,11 @@ assert winners.to_numpy().sum() == len(kept)
 winners.reindex(columns=FACTORS, fill_value=0).rename_axis(index="photos with this best factor", columns="factor")
 
 # %% [markdown]
-# The flawed photo with the most to gain from some reduction, and the one that loses most at factor 16 (both by LPIPS; the
-# sharp ones are out of the contest). In the second, find detail that HQ doesn't have, or that it has and the last columns lack: that is what
-# a hallucination looks like when a reference gives it away. Without HQ at the end of the row, would you have known?
+# The flawed photo with the most to gain from some reduction, and the one that loses most at factor 16 (both by LPIPS;
+# the sharp ones are out of the contest). In the second, find detail that HQ has and factor 16 lacks: seeing little,
+# this model answers with a blur. Find detail that HQ *doesn't* have, too (bright streaks at the foot of the first row):
+# that is what a hallucination looks like when a reference gives it away. Without HQ at the end of the row, would you
+# have known?
 
 # %%
 flawed = [not state.startswith("sharp") for state, _ in gain.index]
@@ -274,7 +277,7 @@ plt.show()
 # The dial has steps, but the weights of Eq. 2 are real numbers. Half of factor 1 and half of factor 16 is a model that
 # believes the photo half of the time. That isn't the same as a factor in between: factor 4 hides the fine detail and
 # keeps the middle; the mixture hides nothing and trusts everything less. And a negative weight walks the other way: 1.2
-# of factor 1 and -0.2 of factor 16 takes away a little of what the model *would* make up if it saw nothing.
+# of factor 1 and -0.2 of factor 16 takes away a little of what the model *would* answer if it saw nothing.
 #
 # The plane of true and wrong detail shows where each of them goes. To the right is more that is true, up is more that is
 # wrong; the line is the dial, and a mixture below the line is worth having. HQ would stand at (1, 0).
@@ -299,7 +302,7 @@ plt.show()
 # %% [markdown]
 # And by the metrics: does a mixture beat *every* single position on one of them? There is a simple reason why it might. The
 # mean of two guesses has a smaller squared error than the two have on average, as long as they err differently. The
-# better one of the two may still be ahead of both.
+# better one of the two may still be ahead of both. (And the one with the negative weight is no mean.)
 
 # %%
 for state in states:
@@ -326,10 +329,10 @@ for method, w in list(zip(methods, vectors, strict=True))[len(dial) :]:
     assert not np.array_equal(guessed, composed)
 
 # %% [markdown]
-# Whoever must not invent (a doctor, a court) stays at factor 1. A negative weight of a larger factor finds more true
-# detail, and more wrong detail as well. Whoever wants a pretty picture turns the dial until they see something wrong.
-# There is no setting that is right for both, and that is why the paper makes it a dial and gives its weight to the
-# search of notebook 60.
+# Whoever must stay true to the photo (a doctor, a court) stays at factor 1. A negative weight of a larger factor finds
+# more true detail, and more wrong detail as well. With a model that invents when it sees little, whoever wants a pretty
+# picture turns the dial until they see something wrong: no setting is right for both, and that is why the paper makes
+# it a dial and gives its weight to the search of notebook 60. Turning *this* model's dial gains little.
 #
 # ## What to try
 #
@@ -339,4 +342,5 @@ for method, w in list(zip(methods, vectors, strict=True))[len(dial) :]:
 #    deviation, and compare it with the wrong detail.
 # 3. Combine the dial with a task: give the prompts of MD and DD reduced photos too (`Expert("MD4", "Motion-deblur", 4)`).
 #    Was SR the right question for DownLQ?
-# 4. Choose the factor by NIQE instead of LPIPS. Which end of the dial does it like, and why? (Notebook 85 goes on there.)
+# 4. Choose the factor by NIQE instead of LPIPS. Which position of the dial does it like, and why? (Notebook 85 goes on
+#    there.)

@@ -218,11 +218,12 @@ pd.DataFrame({name: {c: getattr(one, c) for c in columns} for name, one in found
 # The score is minus NIQE, larger is better; nobody can beat the grid on its own list. The calls obey the formula of
 # section 1. Decodings are not free: with few calls left, they and the score are what a search spends its time on.
 #
-# **The landscape.** What is the grid climbing on? The paper's Figure 11 shows it for one photo: a curve of MUSIQ for every
-# pair of experts, while one of them hands its weight over to the other. Here is ours, with minus NIQE. A curve
-# that stays between its two ends says that mixing this pair gains nothing; a hump says that two experts together
-# know more than either. The dashed line is the best single expert, the dotted one the best mixture of all that were
-# tried, and the star is the best of its pair. (i, j) and (j, i) are one curve, seen from both sides.
+# **The landscape.** What is the grid climbing on? The paper's Figure 11 shows it for one photo: a curve of MUSIQ for
+# every pair of experts, while one of them hands its weight over to the other. Here is ours, with minus NIQE. A curve
+# that is highest at 0 or at 1 says that mixing this pair gains nothing; a hump between them, that two experts together
+# know more than either; a star beyond them, that it helps to take one away from the other. The dashed line is the best
+# single expert, the dotted one the best mixture of all that were tried, and the star is the best of its pair. (i, j)
+# and (j, i) are one curve, seen from both sides.
 
 # %%
 tried = {line.weights: line.scores[score.key] for line in found["grid"].tried}
@@ -252,9 +253,9 @@ plt.show()
 #   are sampled. What it chooses was at least good for some photo; an average of good weights need not be.
 # - **Surrogates** and **funnel** as above, over the whole grid.
 #
-# Tried and deleted: a walk uphill over guessed scores, from the best expert to neighbours on the grid. It needs only
-# 50 decodings and 41 calls, but ends on a foothill (share .85; commit b0289b7 has code and rows). A few frequent or
-# covering sets beside the surrogate's best eight changed nothing at all.
+# Tried with earlier weights and deleted: a walk uphill over guessed scores, from the best expert to neighbours on the
+# grid. It needed only 50 decodings and 41 calls, but ended on a foothill (share .85; commit b0289b7 has code and rows).
+# A few frequent or covering sets beside the surrogate's best eight changed nothing at all.
 #
 # **Share of the gain kept**, on one photo: how far the strategy's score lies on the way from the blind expert BR
 # (0) to the best of the grid (1). It is below 0 where a strategy does worse than the blind expert.
@@ -404,7 +405,8 @@ if why is None:
 # %% [markdown]
 # The two asserts can't fail unless the table is broken: the six experts are among the 252 vectors, and these among the
 # 1512. How *far* the columns lie apart is the finding. A negative share says that NIQE's choice is worse than the best
-# expert: the judge, not the mixture, is what a search without a reference runs out of (notebook 85).
+# expert: a search without a reference runs out of its judge first (notebook 85). And where even the oracle misses its
+# bar, mixtures of these experts have little more to give.
 #
 # ## What to try
 #

@@ -144,10 +144,10 @@ missing
 # %% [markdown]
 # ## 4 Faithful or pretty?
 #
-# The left half has what the right one lacks, judges of both kinds. PSNR asks: is each pixel where it was? LPIPS asks: does
-# it look like the sharp photo? NIQE asks: does it look like *a* photo? A method that smooths rises in the first and falls
-# in the third; one that invents does the reverse. In the picture up is nearer to the sharp photo by LPIPS, and right by
-# PSNR; the lines mark the flawed photo. Only the upper right quarter is an improvement by both.
+# The left half has what the right one lacks, judges of both kinds. PSNR asks: is each pixel where it was? LPIPS asks:
+# does it look like the sharp photo? NIQE asks: does it look like *a* photo? A method that smooths often rises in the
+# first and falls in the third; one that invents does the reverse. In the picture up is nearer to the sharp photo by
+# LPIPS, and right by PSNR; the lines mark the flawed photo. Only the upper right quarter is an improvement by both.
 
 # %%
 here = table[table["our photos"] == "complex"]

@@ -177,7 +177,7 @@ for name in ("SR=1", "DownLQ(x4)=1"):
 # For the lines on the photos of the whole grid the same question as the paper's, with NIQE as the judge that searched
 # (on `grids`) and LPIPS as the one that didn't. There a loss in NIQE is certain: fewer vectors can't contain a better
 # one. A loss in LPIPS isn't, and where LPIPS *improves* because an expert was taken away, the search may have used that
-# expert to please NIQE (mind the size of the step: a thousandth over eight photos proves nothing).
+# expert to please NIQE (mind the size of the step: a few thousandths over eight photos prove nothing).
 
 # %%
 whole = table.loc["UniRes, default"]

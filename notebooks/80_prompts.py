@@ -82,7 +82,7 @@ print(f"{len(items)} photos, the first is {items[0].image}, flawed by {items[0].
 
 # %%
 STRANGERS = (
-    Expert("both tasks", "Denoise and motion-deblur"),  # known words, but never heard together
+    Expert("both tasks", "Denoise and motion-deblur"),  # known words but for "and", never heard together
     Expert("rain", "Remove the rain"),
     Expert("cat", "A photograph of a cat"),
     Expert("nonsense", "Xyzzy plugh"),
@@ -217,7 +217,7 @@ plt.show()
 
 # %% [markdown]
 # How strong are the words? A restoration is moved by them by so many 8-bit levels (root mean square). Twice the strength
-# would be twice the way if the network were linear; it isn't, because every step starts where the last one ended.
+# would be twice the way if the network were linear; it isn't quite, because every step starts where the last one ended.
 
 # %%
 def levels(a, b):
@@ -279,10 +279,10 @@ table.loc[[*walk, "negative prompt"]].round(3)
 # where it is without any prompt: at the **blind** restoration. So the honest measure is how far each text moves the
 # photo from blind, beside what the trained texts do, and whether that way leads anywhere (LPIPS to HQ, against blind's).
 #
-# Nothing forces an unknown word to be harmless. Its vector is the random one that training started from, and the
-# attention looks at it all the same. A long way from blind is therefore no proof of understanding: *nonsense* is the
-# control. A stranger has understood something only if it moves the photo another way than nonsense does, and to a
-# better place.
+# Nothing forces an unknown word to be harmless, even where it turns out so. Its vector is the random one that training
+# started from, and the attention looks at it all the same. A long way from blind is therefore no proof of
+# understanding: *nonsense* is the control. A stranger has understood something only if it moves the photo another way
+# than nonsense does, and to a better place.
 
 # %%
 for item, results in zip(items, made, strict=True):
@@ -356,8 +356,9 @@ print(f"the two differ by {np.mean(apart):.2f} levels on average" if tower else 
 pair.round(3)
 
 # %% [markdown]
-# Prompts are cheap to add and hard to teach. A text without training pairs behind it is a random push; with pairs it is
-# an expert, and the sampler needs no change for either. To make *rain* a task one needs rainy photos and dry ones.
+# Prompts are cheap to add and hard to teach. A text without training pairs behind it is a random push, large or small;
+# with enough pairs it is an expert, and the sampler needs no change for either. To make *rain* a task one needs rainy
+# photos and dry ones.
 #
 # ## What to try
 #

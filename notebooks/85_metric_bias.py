@@ -174,7 +174,7 @@ save_figure(figure, run_dir, "85_ranks.png")
 plt.show()
 
 # %% [markdown]
-# Read it with care. The correlation runs over *all* candidates, the bad ones too, and any judge can tell a ruin from a
+# Read it with care. The correlation runs over *all* candidates, the bad ones too, and most judges can tell a ruin from a
 # photo. What a search needs is the right order at the very top. PSNR stands here for comparison: it needs HQ, as LPIPS
 # does, and doesn't agree with it either. There is no one right order, but there are wrong ones.
 #
@@ -267,8 +267,8 @@ print(f"{len(rows)} rows")
 # ## 5 The worst case, to look at
 #
 # This is our Figure 12: the photo with the largest regret of all. Left of HQ stand the choices of NIQE, of the guarded
-# NIQE and of the oracle. Judge for yourself before you read the numbers below. What did NIQE like? Is it grain, or a
-# sharp edge, anything that has the statistics of a crisp photo, whether or not it belongs to this one?
+# NIQE and of the oracle. Judge for yourself before you read the numbers below. What did NIQE like? Is it grain, a
+# sharp edge or a soft one, anything that has the statistics of a natural photo, whether or not it belongs to this one?
 
 # %%
 regret = bill["regret"].unstack("judge", sort=False).loc[[item.image for item in items]]
