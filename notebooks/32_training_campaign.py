@@ -135,8 +135,8 @@ if trials:
 #   least, its LPIPS is no better, and the experts hardly part. An expert is wanted for what only it dares to do, so the
 #   long run has no such course.
 # - **More pairs, one draw each** has a better LPIPS than the base, by a little more than chance and for a fifth more
-#   operations, and keeps its lead in the longer trials; with the gate the two are equal but for chance. Perhaps photos
-#   teach more than noises do.
+#   operations, and keeps its lead in the longer trials; with the gate LPIPS and PSNR are equal but for chance, and the
+#   experts part a little less. Perhaps photos teach more than noises do.
 # - **Experts part late.** Without a gate the worst text expert of a short trial is only a few percent worse than the matching
 #   one; with three times the steps it is more, and in the shipped model more still (notebook 45). Specialisation is
 #   bought with steps, or with a network that needs fewer.
@@ -165,6 +165,8 @@ if trials:
     assert ungated.drop(muon).idxmin() == "one draw a pair" == own.loc[longer].mean(axis=1).idxmin().removesuffix(", longer")
     assert apart.loc[ungated.index].max().max() < 1.07 and (apart.loc["base, longer"] > apart.loc["base"]).all()
     assert gain.mean(axis=1)[ungated.index].idxmax() == "light flaws first"
+    both, chance = ["a gate, Muon", "a gate, Muon, one draw a pair"], ["base", "another seed"]
+    assert all(np.ptp(n.loc[both].mean(axis=1)) < np.ptp(n.loc[chance].mean(axis=1)) for n in (own, gain))
 
 # %% [markdown]
 # ## 3. How the sampler sees the schedule
@@ -200,6 +202,8 @@ if counts:
     by_steps = pd.DataFrame(counts).pivot(index="steps", columns="task", values=["psnr", "lpips"])
     display(by_steps.reindex(columns=[task.name for task in TASKS], level=1).round(3))
     print(by_steps.T.groupby(level=0).mean().T.round(4).to_string())  # over the tasks
+    fourth = by_steps.loc[4] - by_steps.loc[3]
+    assert -fourth["lpips", "SR"] > 2 * fourth["lpips"].drop("SR").abs().max() and (fourth["psnr"] < 0).all()
     print("the profile takes", PROFILES["demo"].sample.steps)
 else:
     print("not run: python -m benchmarks.training_trials --photos DIR --sampling")

@@ -243,8 +243,8 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 # ## 5. How many steps?
 # The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is plain
 # regression: one network call, the conditional mean. More steps pay more network calls for more committed detail, and a
-# small network commits to wrong details too. Which column gets worse from the first step on, and when does the other
-# stop improving? (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
+# small network commits to wrong details too. Which column gets worse with every step, and when does the other stop
+# improving? (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
 #
 # The price list: a restoration costs (steps) x (experts with a weight other than zero) passes
 # through the UNet. For one expert in this notebook that is the number of steps; a composition of

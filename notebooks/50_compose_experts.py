@@ -240,8 +240,8 @@ mean_table(rows).round(3)
 # %% [markdown]
 # ## 6 Was it worth it?
 #
-# On isolated flaws (SR, MD, DD, DN) the right single expert should be hard to beat: it was trained on exactly that (by
-# LPIPS this holds for DD and DN). The reason for composing are the `complex` photos. So we put the mixtures beside the
+# On isolated flaws (SR, MD, DD, DN) the right single expert should be hard to beat: it was trained on exactly that. Is
+# it, in the tables of notebook 90? The reason for composing are the `complex` photos. So we put the mixtures beside the
 # flawed photos (rows of notebook 10) and the single experts (rows of notebook 40). The claim to test: *the best mixture
 # is better than LQ, and better than the best single expert, on PSNR and on LPIPS*. It is printed, not asserted: a model
 # that is too small or trained too briefly may well fail it.
@@ -272,7 +272,7 @@ for metric, sign in (("psnr", 1), ("lpips", -1)):
 #
 # A restorer trades two things: *distortion* (PSNR, how far from the true values) and *perception* (LPIPS, how far
 # from the true look). Plotted against each other, better lies to the lower right; no method can move there for
-# free, and an even mixture lands between its parts by LPIPS, mostly above both by PSNR:
+# free, and the question is where an even mixture lands: between its parts, or beyond both?
 
 # %%
 shown = table.loc[[method for method in wanted if method in table.index]].reset_index()

@@ -129,9 +129,9 @@ for name, known in (("DownLQ1=1", "SR"), ("DownLQ4=1", "DownLQ")):
 # ## 3 The paper's Figure 3
 #
 # Above is what the network is shown, below what it makes of it. From left to right it knows less. At the left end it is
-# bound to the flawed photo; at the right end it sees a few blots of colour, and this small model gives little more than
-# blots back. Look at one small thing, an edge or a line of letters, and follow it through the row: at which factor does
-# it stop being *this* thing?
+# bound to the flawed photo; at the right end it sees a few blots of colour. Does it paint there, or give back a blur?
+# Look at one small thing, an edge or a line of letters, and follow it through the row: at which factor does it stop
+# being *this* thing?
 
 # %%
 h, w = (side // 4 for side in item.y.shape[:2])
@@ -253,10 +253,9 @@ winners.reindex(columns=FACTORS, fill_value=0).rename_axis(index="photos with th
 
 # %% [markdown]
 # The flawed photo with the most to gain from some reduction, and the one that loses most at factor 16 (both by LPIPS;
-# the sharp ones are out of the contest). In the second, find detail that HQ has and factor 16 lacks: seeing little,
-# this model answers with a blur. Find detail that HQ *doesn't* have, too (bright streaks at the foot of the first row):
-# that is what a hallucination looks like when a reference gives it away. Without HQ at the end of the row, would you
-# have known?
+# the sharp ones are out of the contest). In both, find detail that HQ has and the last columns lack, which is a blur,
+# and detail that HQ *doesn't* have: that is what a hallucination looks like when a reference gives it away. Without HQ
+# at the end of the row, would you have known?
 
 # %%
 flawed = [not state.startswith("sharp") for state, _ in gain.index]
@@ -332,7 +331,7 @@ for method, w in list(zip(methods, vectors, strict=True))[len(dial) :]:
 # Whoever must stay true to the photo (a doctor, a court) stays at factor 1. A negative weight of a larger factor finds
 # more true detail, and more wrong detail as well. With a model that invents when it sees little, whoever wants a pretty
 # picture turns the dial until they see something wrong: no setting is right for both, and that is why the paper makes
-# it a dial and gives its weight to the search of notebook 60. Turning *this* model's dial gains little.
+# it a dial and gives its weight to the search of notebook 60. How far *this* model's dial reaches stands above.
 #
 # ## What to try
 #

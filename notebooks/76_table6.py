@@ -127,7 +127,7 @@ tables.reasons(ours, lines, METRICS)
 #
 # For each task the gain of its expert over doing nothing, and over the expert without a prompt. To the right of the line is
 # better, in each panel. Small size and blur destroy detail that nobody can bring back for sure, so there PSNR gains are
-# hard to come by, even where the eye sees a gain: on SR there is hardly any.
+# hard to come by, even where the eye sees a gain (compare SR in both panels).
 
 # %%
 gains = []
