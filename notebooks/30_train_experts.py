@@ -256,8 +256,8 @@ save_figure(figure, run_dir, "30_one_spread.png")
 # answers at each place, a correction $a$ and a factor $g$ for the innovation:
 # $$\hat v = m + d\,(a_\theta + g_\theta\, r).$$
 # A constant $g$ is another spread; a $g$ that changes with the place believes in detail where there is texture and in
-# noise where there is sky. Engineers know the same step from the Kalman filter. In the short trials of notebook 32 no
-# other choice but the start itself mattered as much. The cell draws latents with the narrow spread, and looks for the
+# noise where there is sky. Engineers know the same step from the Kalman filter. In the short trials of notebook 32
+# nothing that keeps the start mattered as much. The cell draws latents with the narrow spread, and looks for the
 # one factor at some time $t$ that a least-squares fit would choose: with it, the start's price falls to that of who
 # knows.
 
