@@ -344,7 +344,7 @@ def test_a_new_model_answers_with_the_lq_photo():
     np.testing.assert_allclose(z_0, z_lq, atol=1e-6)
     mean, deviation, _ = model.prior(z_t, z_lq, jnp.full(2, 999))
     np.testing.assert_allclose(deviation[:, 0, 0], [[0.3, 0.5, 0.2, 0.9], [1, 1, 1, 1]], rtol=1e-6)
-    plain = replace(SMOKE, unet=replace(SMOKE.unet, from_lq=False))
+    plain = replace(SMOKE, unet=replace(SMOKE.unet, from_lq=False, gate=False))
     assert random_model(plain).prior(z_t, z_lq, jnp.full(2, 999)) == (0, 1, z_t)
     with pytest.raises(ValueError, match="v prediction"):
         LDM.abstract(replace(SMOKE, schedule=ScheduleConfig()))

@@ -171,7 +171,7 @@ def test_workers_change_nothing(folder, pairs, streaming, monkeypatch):
 def test_training_is_fed_as_asked(folder, tmp_path, monkeypatch):
     """The tasks of a profile, and the threads of the command line, reach the batches."""
     config = replace(SMOKE, train=TrainConfig((Stage(32, 4, 3),), 1.0, tasks=("SR",)))
-    config = replace(config, unet=replace(config.unet, from_lq=False))
+    config = replace(config, unet=replace(config.unet, from_lq=False, gate=False))
     asked, fed, real = [], [], unires.train.stream_stages
     monkeypatch.setattr("unires.train.stream_stages", lambda *a, **k: asked.append(k["workers"]) or real(*a, **k))
     monkeypatch.setattr("unires.train.fit", lambda loss, trained, fixed, feed, *rest: fed.extend(feed(1)) or trained)
