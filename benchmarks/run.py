@@ -247,7 +247,9 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
             print(line, file=sys.stderr)
         run(chosen, run_dir, given.profile, given.seed, overrides(given.words), root)
         place = publish.named(run_dir, root)
-        print(f"read {place}/html/index.html\nnumbers in {place}/rows.jsonl")
+        print(f"read {place}/html/index.html")
+        if (run_dir / "rows.jsonl").is_file():
+            print(f"numbers in {place}/rows.jsonl")
         if given.publish:
             for name in given.only or (None,):
                 print(f"published {publish.publish(run_dir, root / 'results', name)}")

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from unires.config import DEMO, Config, Stage
 from unires.data import Photos, texture
 from unires.degrade import degrade
+from unires.loss import vgg16
 from unires.metrics import measure
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, write_beside
@@ -44,7 +45,13 @@ BASE = replace(
     DEMO,
     unet=replace(DEMO.unet, channels=(32, 64, 96), gate=False),  # half as wide as what ships: more steps in the time
     train=replace(
-        DEMO.train, stages=(Stage(64, 16, STEPS),), warmup=60, optimiser="adamw", learning_rate=8e-4, draws=2
+        DEMO.train,
+        stages=(Stage(64, 16, STEPS),),
+        warmup=60,
+        optimiser="adamw",
+        learning_rate=8e-4,
+        draws=2,
+        sampler_steps=4,
     ),
 )
 
@@ -76,6 +83,7 @@ def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
 
 
 MUON = {"optimiser": "muon", "learning_rate": 2e-3}
+BEST = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON))
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "base": fit(),
     "another seed": fit(),  # what chance alone changes
@@ -97,7 +105,7 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "a gate": unet(gate=True),
     "Muon, rate 2e-3": fit(**MUON),
     "a gate, Muon": both(unet(gate=True), fit(**MUON)),
-    "a gate, Muon, one draw a pair": both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON)),
+    "a gate, Muon, one draw a pair": BEST,
     "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
     "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
 }
@@ -162,11 +170,15 @@ def operations(config: Config) -> float:
     """
     arrays, rebuild = take_apart(LDM.abstract(config))
     ids = np.zeros((len(TASKS) + 3, config.text.tokens), np.int32)  # none, tasks, positive, negative
-    slopes, total = jax.jit(jax.grad(ldm_objective(config, rebuild, ids), has_aux=True)), 0.0
+    trained, fixed = split(arrays)
+    total = 0.0
     for stage in config.train.stages:
         x = jax.ShapeDtypeStruct((stage.batch, stage.crop, stage.crop, 3), jnp.float32)
-        batch = {"x": x, "y": x, "task": jax.ShapeDtypeStruct((stage.batch,), jnp.int32)}
-        step = slopes.lower(*split(arrays), batch, jax.random.key(0))
+        batch, judge = {"x": x, "y": x, "task": jax.ShapeDtypeStruct((stage.batch,), jnp.int32)}, {}
+        if stage.perceptual:
+            batch["perceptual"], judge = jax.ShapeDtypeStruct((stage.batch,), jnp.float32), vgg16()
+        slopes = jax.jit(jax.grad(ldm_objective(config, rebuild, ids, tuple(judge)), has_aux=True))
+        step = slopes.lower(trained, fixed | judge, batch, jax.random.key(0))
         total += stage.steps * step.cost_analysis()["flops"]
     return total
 

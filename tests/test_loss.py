@@ -43,7 +43,7 @@ def test_vae_loss_against_numpy(weights):
     x = rng.random((2, 6, 5, 3)).astype(np.float32)
     mean, log_variance = rng.standard_normal((2, 2, 6, 5, 3)).astype(np.float32)
     vae = FixedVAE(jnp.asarray(mean), jnp.asarray(log_variance))
-    loss, parts = vae_loss(vae, {"x": jnp.asarray(x)}, KEY, weights, None, lambda a, b: (a - 2 * b).sum())
+    loss, parts = vae_loss(vae, {"x": jnp.asarray(x)}, KEY, weights, None, lambda a, b: (a - 2 * b).sum((1, 2, 3)))
 
     noise = np.asarray(jax.random.normal(KEY, x.shape), np.float64)
     x_hat = (0.8 * (mean + np.exp(log_variance / 2) * noise) - 0.1 + 1) / 2  # from [-1, 1] to [0, 1]
@@ -58,7 +58,7 @@ def test_vae_loss_against_numpy(weights):
     )
     frequency = (np.abs(apart.real) + np.abs(apart.imag)).mean() / 2
     whole = pixel + weights.gradient * gradient + weights.kl * kl + weights.frequency * frequency
-    assert float(loss) == pytest.approx(whole + weights.perceptual * (x_hat - 2 * x).sum(), rel=1e-5)
+    assert float(loss) == pytest.approx(whole + weights.perceptual * (x_hat - 2 * x).sum() / 2, rel=1e-5)
 
 
 def test_perceptual_distance_is_lpips_with_vgg16():
@@ -68,10 +68,9 @@ def test_perceptual_distance_is_lpips_with_vgg16():
     rng = np.random.default_rng(0)
     x, x_hat = (jnp.asarray(rng.random((2, 32, 32, 3)), jnp.float32) for _ in range(2))
     weights, theirs = vgg16(), LPIPSEvaluator(replicate=False, net="vgg16")
-    assert float(perceptual_distance(weights, x_hat, x)) == pytest.approx(
-        float(theirs(x_hat * 2 - 1, x * 2 - 1).mean()), rel=1e-4
-    )
-    slope = jax.grad(lambda a: perceptual_distance(weights, a, x))(jnp.zeros_like(x))
+    expected = np.ravel(theirs(x_hat * 2 - 1, x * 2 - 1))
+    np.testing.assert_allclose(perceptual_distance(weights, x_hat, x), expected, rtol=1e-4)
+    slope = jax.grad(lambda a: perceptual_distance(weights, a, x).sum())(jnp.zeros_like(x))
     assert np.isfinite(slope).all() and np.abs(slope).max() > 0
 
 
@@ -106,7 +105,7 @@ class StandIn(LDM):
 
     def __init__(self, unet, encode=lambda x: 2 * x - 1):
         self.unet = unet
-        self.vae = type("Encoder", (), {"encode": staticmethod(encode)})
+        self.vae = type("Coder", (), {"encode": staticmethod(encode), "decode": staticmethod(lambda z: 3 * z)})
         self.text = lambda ids: jnp.broadcast_to(ROWS[:, None, None], (len(ROWS), 3, 2))
 
 
@@ -179,6 +178,33 @@ def test_each_task_has_its_own_loss():
     loss, parts = ldm_loss(model, data, KEY, weighted, schedule)
     assert float(loss) == pytest.approx((2 * 1 + 0 * 4 + 1 * 9 + 0.5 * 16) / 4, rel=1e-4)
     np.testing.assert_allclose([float(v) for v in parts.values()], [1, 4, 9, 16], rtol=1e-4)  # told without weights
+
+
+@pytest.mark.parametrize("prediction, draws", [("eps", 1), ("v", 2)])
+def test_the_perceptual_term_looks_at_decoded_answers(prediction, draws):
+    """Wrong by 0.1 everywhere: z_0_hat is wrong by 0.1 sigma (v) or 0.1 sigma / alpha (eps), three times so decoded."""
+    schedule, data, config = SCHEDULES[prediction], batch(8), settings(draws)
+    weights = (2.0, 0.0, 1.0, 0.5)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, task_weights=weights))
+    right, times = perfect(np.repeat(2 * data["x"].astype(np.float64) - 1, draws, axis=0), schedule), []
+
+    def unet(z_t, z_lq, t, context):
+        times.extend(np.asarray(t))
+        return right(z_t, z_lq, t, context) + 0.1
+
+    def distance(a, b):
+        return ((a - b) ** 2).mean((1, 2, 3))
+
+    plain, told = ldm_loss(StandIn(unet), data, KEY, config, schedule)
+    assert "perceptual" not in told
+    data["perceptual"] = np.arange(8, dtype=np.float32)
+    loss, told = ldm_loss(StandIn(unet), data, KEY, config, schedule, None, distance)
+    t = np.array(times[-8 * draws :])[: 4 * draws]
+    off = 0.3 * schedule.sigma[t] / (1 if prediction == "v" else schedule.alpha[t])
+    assert float(told["perceptual"]) == pytest.approx((off**2).mean(), rel=1e-3)
+    rows = np.repeat(np.arange(4), draws)
+    term = (rows * np.array(weights)[rows] * off**2).mean()  # the first four rows have the four tasks
+    assert float(loss) == pytest.approx(float(plain) + term, rel=1e-3)
 
 
 def seen(config, b: int = 2000, seed: int = 0) -> tuple[dict, dict]:

