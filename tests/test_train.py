@@ -125,8 +125,14 @@ def test_spread_is_measured(folder):
     np.testing.assert_allclose(spread, np.sqrt((difference**2).mean((0, 1, 2))), rtol=1e-3)
 
 
-def test_a_stage_with_a_perceptual_weight(folder, tmp_path):
-    """The first stage trains as ever; from the second on the distance is told, and moves the network."""
+def test_a_stage_with_a_perceptual_weight(folder, tmp_path, monkeypatch):
+    """The first stage trains as ever; from the second on the distance is told, and moves the network.
+
+    The judge is a quick one here, with one weight; test_loss.py knows VGG16.
+    """
+    monkeypatch.setattr(unires.train, "vgg16", lambda: {"judge": np.float32([3.0])})
+    judge = lambda weights, a, b: weights["judge"] * ((a - b) ** 2).mean((1, 2, 3))  # noqa: E731
+    monkeypatch.setattr(unires.train, "perceptual_distance", judge)
     photos, (first, second) = Photos.read(folder, least=64), LDM_ALONE.train.stages
     logs, ends = [], []
     for name, weight in (("plain", 0.0), ("judged", 2.0)):
