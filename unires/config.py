@@ -175,9 +175,10 @@ class Config:
 
 
 SETS = ("SR", "MD", "DD", "DN", "complex")
+KEPT = "results/runs/train-{0}/{0}.safetensors"  # where training leaves a checkpoint that does not ship
 
-DEMO = Config(
-    name="demo",
+DEMO_BASE = Config(  # what the small model is fine-tuned from, as the paper's is from a public one
+    name="demo_base",
     vae=VAEConfig((64,), (64,), latent_channels=12, shortcut=True, patch=4),
     unet=UNetConfig(
         channels=(64, 128, 192),
@@ -201,11 +202,27 @@ DEMO = Config(
     ),
     sample=SampleConfig(steps=3, spacing="trailing", tile=320, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=60, complex11=132),
+    checkpoint=KEPT.format("demo_base"),
+)
+
+DEMO = replace(
+    DEMO_BASE,
+    name="demo",
+    train_vae=replace(DEMO_BASE.train_vae, stages=()),
+    train=replace(
+        DEMO_BASE.train,
+        stages=(Stage(64, 32, 700, perceptual=3.0), Stage(128, 8, 700, perceptual=3.0)),
+        learning_rate=1e-3,
+        warmup=100,
+        ema=0.995,
+        sampler_steps=3,
+    ),
     checkpoint="demo",
+    start=KEPT.format("demo_base"),
 )
 
 SMOKE = replace(
-    DEMO,
+    DEMO_BASE,
     name="smoke",
     vae=VAEConfig((8, 8, 8), (8, 8, 8), latent_channels=4, shortcut=True, groups=4),
     unet=UNetConfig((16, 16), attention=(False, True), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
@@ -272,18 +289,29 @@ CONTROLS = {
     "paper_sr_only": replace(
         PAPER, name="paper_sr_only", train=replace(PAPER.train, tasks=("SR",)), checkpoint="paper_sr_only"
     ),
-    "demo_sr_only": replace(  # super-resolution is the only task (Table 4)
-        DEMO, name="demo_sr_only", train=replace(DEMO.train, tasks=("SR",)), checkpoint="demo_sr_only"
+    "demo_base": DEMO_BASE,
+    "demo_sr_only_base": replace(  # super-resolution is the only task (Table 4)
+        DEMO_BASE,
+        name="demo_sr_only_base",
+        train=replace(DEMO_BASE.train, tasks=("SR",)),
+        checkpoint=KEPT.format("demo_sr_only_base"),
+    ),
+    "demo_sr_only": replace(
+        DEMO,
+        name="demo_sr_only",
+        train=replace(DEMO.train, tasks=("SR",)),
+        checkpoint="demo_sr_only",
+        start=KEPT.format("demo_sr_only_base"),
     ),
     "demo_regression": replace(  # no diffusion, no prompts: pure noise beside the photo, one step, the mean answer
-        DEMO,
+        DEMO_BASE,
         name="demo_regression",
         drop_text=1.0,
         drop_image=0.0,
         words=0.0,
-        train=replace(DEMO.train, sampler_steps=1, sampler_share=1.0, draws=1),  # one time, one answer: one draw a pair
+        train=replace(DEMO_BASE.train, sampler_steps=1, sampler_share=1.0),
         sample=replace(DEMO.sample, steps=1),
-        checkpoint="results/runs/train-demo_regression/demo_regression.safetensors",  # where training leaves it
+        checkpoint=KEPT.format("demo_regression"),
     ),
 }
 
