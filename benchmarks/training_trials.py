@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from unires.config import DEMO, Config, Stage
+from unires.config import Config, Stage
 from unires.data import Photos, texture
 from unires.degrade import degrade
 from unires.loss import vgg16
@@ -31,6 +31,7 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
+from unires.profiles import DEMO, DEMO_BASE
 from unires.sample import ddim
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
@@ -42,10 +43,10 @@ SIZE, SEED = 128, 0
 SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
 STEPS, LONGER = 300, 1000  # of the base: about three minutes on two idle cores, and ten
 BASE = replace(
-    DEMO,
-    unet=replace(DEMO.unet, channels=(32, 64, 96), gate=False),  # half as wide as what ships: more steps in the time
+    DEMO_BASE,
+    unet=replace(DEMO_BASE.unet, channels=(32, 64, 96), gate=False),  # half as wide: more steps in the time
     train=replace(
-        DEMO.train,
+        DEMO_BASE.train,
         stages=(Stage(64, 16, STEPS),),
         warmup=60,
         optimiser="adamw",
@@ -83,7 +84,17 @@ def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
 
 
 MUON = {"optimiser": "muon", "learning_rate": 2e-3}
-BEST = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON))
+BEST, BEST_NAME = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON)), "a gate, Muon, one draw a pair"
+TUNED = "fine-tuned"  # a trial whose name begins so goes on from the best one's weights, as demo does from demo_base's
+
+
+def tune(perceptual: float) -> Callable[[Config], Config]:
+    """The best trial's network, optimised further, with `DEMO`'s settings but for its stages."""
+    names = ("learning_rate", "ema", "sampler_steps")
+    tuned = {name: getattr(DEMO.train, name) for name in names}
+    return both(BEST, fit(Stage(64, 32, STEPS, perceptual=perceptual), **tuned))
+
+
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "base": fit(),
     "another seed": fit(),  # what chance alone changes
@@ -105,9 +116,11 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "a gate": unet(gate=True),
     "Muon, rate 2e-3": fit(**MUON),
     "a gate, Muon": both(unet(gate=True), fit(**MUON)),
-    "a gate, Muon, one draw a pair": BEST,
+    BEST_NAME: BEST,
     "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
     "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
+    TUNED: tune(0.0),
+    f"{TUNED}, decoded answers": tune(3.0),
 }
 
 
@@ -183,11 +196,16 @@ def operations(config: Config) -> float:
     return total
 
 
+def folder_of(work: Path, name: str) -> Path:
+    """Where a trial is trained."""
+    return work / re.sub(r"\W+", "_", name)
+
+
 def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict:
     """One row: train, restore the validation crops, measure."""
     config, seed = TRIALS[name](BASE), SEED + (name == "another seed")
-    out = work / re.sub(r"\W+", "_", name)
-    model = train_ldm(config, vae, photos, out, seed)
+    start = vae if not name.startswith(TUNED) else train_ldm(BEST(BASE), vae, photos, folder_of(work, BEST_NAME), SEED)
+    model = train_ldm(config, start, photos, folder_of(work, name), seed)
     return {
         "trial": name,
         "unet": asdict(config.unet),
