@@ -3,6 +3,7 @@
 One UNet, one autoencoder and one text encoder serve all sizes; a profile only changes the numbers below.
 """
 
+from collections import ChainMap
 from dataclasses import replace
 
 from unires.config import (
@@ -150,7 +151,7 @@ CONTROLS = {
     ),
 }
 
-KNOWN = PROFILES | CONTROLS
+KNOWN = ChainMap(CONTROLS, PROFILES)  # all of them, in the order of the second, then the first
 
 
 def profile(name: str) -> Config:
