@@ -50,11 +50,13 @@ def test_what_is_fine_tuned_keeps_its_autoencoder(name):
 
 
 def test_the_regression_control_asks_at_pure_noise_alone():
-    control, demo = profile("demo_regression"), profile("demo_base")
+    control, demo = profile("demo_regression"), profile("demo")
     assert (control.drop_text, control.drop_image, control.words) == (1, 0, 0)
     asked = Schedule.make(control.schedule).grid(control.train.sampler_steps, control.sample.spacing)
     assert asked.tolist() == [control.schedule.steps - 1] and control.train.sampler_share == 1
-    assert (control.unet, control.vae, control.train.stages) == (demo.unet, demo.vae, demo.train.stages)
+    assert (control.unet, control.vae, control.start) == (demo.unet, demo.vae, demo.start)
+    crops = [[(stage.crop, stage.batch, stage.steps) for stage in one.train.stages] for one in (control, demo)]
+    assert crops[0] == crops[1] and not any(stage.perceptual for stage in control.train.stages)
 
 
 def test_settings_cannot_be_changed_in_place():

@@ -140,12 +140,17 @@ CONTROLS = {
     "demo_sr_only_base": alone(DEMO_BASE, "demo_sr_only_base", checkpoint=KEPT.format("demo_sr_only_base")),
     "demo_sr_only": alone(DEMO, "demo_sr_only", checkpoint="demo_sr_only", start=KEPT.format("demo_sr_only_base")),
     "demo_regression": replace(  # no diffusion, no prompts: pure noise beside the photo, one step, the mean answer
-        DEMO_BASE,
+        DEMO,
         name="demo_regression",
         drop_text=1.0,
         drop_image=0.0,
         words=0.0,
-        train=replace(DEMO_BASE.train, sampler_steps=1, sampler_share=1.0),
+        train=replace(
+            DEMO.train,
+            stages=tuple(replace(stage, perceptual=0.0) for stage in DEMO.train.stages),  # LPIPS would not be the mean
+            sampler_steps=1,
+            sampler_share=1.0,
+        ),
         sample=replace(DEMO.sample, steps=1),
         checkpoint=KEPT.format("demo_regression"),
     ),
