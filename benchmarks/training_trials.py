@@ -1,12 +1,13 @@
 """What should the small model be trained like? One change at a time, at about the same compute.
 
     python -m benchmarks.training_trials --photos DIR [--only NAME ...]
-    python -m benchmarks.training_trials --photos DIR --sampling
+    python -m benchmarks.training_trials --photos DIR --sampling [demo_base]
 
 Writes one row a trial to results/training/trials.jsonl: what was changed, steps, operations, and PSNR and LPIPS on
 crops of the validation photos, which no trial and no shipped model is trained on. All trials stand on one
-autoencoder, trained first. With --sampling nothing is trained: the shipped model restores the same crops with several
-numbers of sampling steps, into results/training/sampling.jsonl; that is where the profile's number comes from.
+autoencoder, trained first. With --sampling nothing is trained: the shipped model, or what it was fine-tuned from,
+restores the same crops with several numbers of sampling steps, into results/training/<profile>_sampling.jsonl; that
+is where the profile's number comes from.
 """
 
 import argparse
@@ -31,14 +32,15 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
-from unires.profiles import DEMO, DEMO_BASE
+from unires.profiles import DEMO, DEMO_BASE, profile
 from unires.sample import ddim
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
 from unires.train import ldm_objective, split, train_ldm, train_vae
 
 OUT = Path("results/training/trials.jsonl")
-SAMPLING, COUNTS = OUT.with_name("sampling.jsonl"), (1, 2, 3, 4, 6, 8)
+SAMPLING = {name: OUT.with_name(f"{name}_sampling.jsonl") for name in ("demo_base", "demo")}
+COUNTS = (1, 2, 3, 4, 6, 8)
 SIZE, SEED = 128, 0
 SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
 STEPS, LONGER = 300, 1000  # of the base: about three minutes on two idle cores, and ten
@@ -250,9 +252,9 @@ def costs(rows: list[dict]) -> list[dict]:
     ]
 
 
-def sampling(folder: Path) -> list[dict]:
-    """One row a number of sampling steps: the shipped model on the validation crops, before AdaIN."""
-    model, config, story = load_model(DEMO)
+def sampling(folder: Path, name: str) -> list[dict]:
+    """One row a number of sampling steps: a profile's model on the validation crops, before AdaIN."""
+    model, config, story = load_model(profile(name))
     about = {"checkpoint": story["sha256"], "seed": SEED, "device": jax.devices()[0].device_kind}
     return [
         {"steps": count, **about, "validation": judge(model, config, folder, count)}
@@ -277,11 +279,11 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     parser.add_argument("--work", type=Path, default=Path("results/runs/training_trials"))
-    parser.add_argument("--sampling", action="store_true", help="try numbers of sampling steps, train nothing")
+    parser.add_argument("--sampling", nargs="?", const="demo", choices=list(SAMPLING), help="numbers of sampling steps")
     given = parser.parse_args()
     if given.sampling:
-        lines = [json.dumps(row, sort_keys=True) + "\n" for row in sampling(given.photos)]
-        write_beside(SAMPLING, "".join(lines).encode())
+        lines = [json.dumps(row, sort_keys=True) + "\n" for row in sampling(given.photos, given.sampling)]
+        write_beside(SAMPLING[given.sampling], "".join(lines).encode())
         return
     photos = Photos.read(given.photos, least=256)
     vae = train_vae(BASE, photos, given.work, SEED)
