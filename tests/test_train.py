@@ -284,7 +284,7 @@ def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
     path = tmp_path / "sources.json"
     path.write_text(json.dumps([asdict(source) for source in given]))
     words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]
-    for name, told in (("demo", "profile demo trains its own"), ("paper", "no checkpoint sd2")):
+    for name, told in (("demo_base", "profile demo_base trains its own"), ("paper", "no checkpoint sd2")):
         assert main([*words, name]) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and error[0].startswith("unires: ") and told in error[0]
