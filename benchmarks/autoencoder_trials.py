@@ -20,11 +20,12 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from unires.config import DEMO, Config, Stage, VAELoss
+from unires.config import Config, Stage, VAELoss
 from unires.data import Photos, evaluation_crops
 from unires.metrics import measure
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
+from unires.profiles import DEMO
 from unires.train import train_vae
 
 OUT = Path("results/training/autoencoder.jsonl")

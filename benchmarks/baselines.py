@@ -15,12 +15,13 @@ from benchmarks.complex11 import NAME, Pair, measure_pair
 from benchmarks.evaluate import frame
 from benchmarks.peers import import_realesrgan
 from benchmarks.specialisation import bar
-from unires.config import CONTROLS, Config
+from unires.config import Config
 from unires.degrade.kernels import gaussian
 from unires.degrade.super_resolution import resize
 from unires.metrics import METRICS, measure
 from unires.models.store import CheckpointError
 from unires.photo import as_photo, to_8_bit
+from unires.profiles import CONTROLS
 from unires.record import Row, not_run, row
 from unires.restore import restorer_of
 from unires.shapes import Photo

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import compare, pair, run
-from unires import config, record
+from unires import profiles, record
 
 GOLDENS = {"smoke": Path("benchmarks/smoke")}  # elsewhere: results/<profile>
 KEPT = ("profile", "seed", "device", "versions", "config")  # of the run's story: what may explain a breach
@@ -23,7 +23,7 @@ KEPT = ("profile", "seed", "device", "versions", "config")  # of the run's story
 
 def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, root: Path = run.ROOT) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo", help=" | ".join(config.PROFILES))
+    parser.add_argument("--profile", default="demo", help=" | ".join(profiles.PROFILES))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="notebooks by name, as 40_one_expert")
     parser.add_argument("--update", action="store_true", help="smoke: keep this run's rows as the committed ones")
     given = parser.parse_args(argv)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from unires.config import Config, profile
+from unires.config import Config
 from unires.data import Item, evaluation_hash, evaluation_set
 from unires.metrics import METRICS, contract, measure
 from unires.models.store import find_checkpoint, read_story, write_beside
 from unires.photo import read_photo, write_photo
+from unires.profiles import profile
 from unires.record import Row, not_run, row, write_run
 from unires.restore import Restorer, restorer_of
 from unires.shapes import Photo

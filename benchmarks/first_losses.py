@@ -1,10 +1,11 @@
 """Does training still begin as the shipped checkpoint's did? The same command, stopped early, beside its losses.
 
-    python -m benchmarks.first_losses --photos DIR [--steps 200] [--profile demo]
+    python -m benchmarks.first_losses --photos DIR [--steps 200] [--profile demo_base]
 
 Trains the autoencoder whole and the diffusion model for so many steps (about ten minutes on two cores), in a process
-that is then stopped, and compares every loss with results/training/. On the same kind of device the two are equal to
-rounding; ends with 1 where they are not.
+that is then stopped, and compares every loss with results/training/. What is fine-tuned (`--profile demo`) has no
+autoencoder of its own to train, and needs the checkpoint that it starts from. On the same kind of device the two are
+equal to rounding; ends with 1 where they are not.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.ship import CURVES
-from unires.config import CONTROLS, PROFILES
+from unires.profiles import KNOWN, profile
 
 RUN = Path(__file__).parents[1] / "results" / "runs" / "first-losses"
 SAME = 1e-4  # relative
@@ -59,10 +60,11 @@ def run_until(command: list[str], log: Path, steps: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.first_losses", description=__doc__.splitlines()[0])
     parser.add_argument("--photos", required=True, help="the folder of training photos")
-    parser.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
+    parser.add_argument("--profile", default="demo_base", choices=sorted(KNOWN))
     parser.add_argument("--steps", type=int, default=200, help="of the diffusion model")
     given = parser.parse_args(argv)
-    shipped = {part: losses(CURVES / f"{given.profile}_{part}_loss.jsonl") for part in ("vae", "ldm")}
+    parts = {"vae": None, "ldm": given.steps} if profile(given.profile).train_vae.stages else {"ldm": given.steps}
+    shipped = {part: losses(CURVES / f"{given.profile}_{part}_loss.jsonl") for part in parts}
     if missing := [part for part, curve in shipped.items() if not curve]:
         print(f"{given.profile} has no committed losses of {', '.join(missing)} in {CURVES.name}", file=sys.stderr)
         return 2
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
     run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
     worst = 0.0
-    for part, steps in (("vae", None), ("ldm", given.steps)):
+    for part, steps in parts.items():
         again = losses(run / part / "loss.jsonl")[:steps]
         difference, step = apart(shipped[part], again)
         print(f"{part}: {len(again)} losses, largest relative difference {difference:.1e} at step {step}")

@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from benchmarks.complex11 import MIXTURES, SEVERITIES, fingerprint
 from benchmarks.evaluate import MIXTURES as FAVOURITES
-from unires.config import profile
 from unires.data import Photos, evaluation_crops, held_out_paths, is_validation, sha256, texture
 from unires.degrade import SETTINGS, degrade
 from unires.engine import Engine, unet_calls
@@ -30,6 +29,7 @@ from unires.learned import image_features
 from unires.metrics import METRICS
 from unires.models.store import write_beside
 from unires.photo import PhotoError
+from unires.profiles import profile
 from unires.record import provenance
 from unires.restore import restorer_of
 from unires.score import Score, metric_score

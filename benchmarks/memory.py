@@ -21,11 +21,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from unires.config import Config, profile
+from unires.config import Config
 from unires.fit import make_update, optimiser
 from unires.mesh import batch_sharding, make_mesh, parse_mesh, rows_each, shardings
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import write_beside
+from unires.profiles import profile
 from unires.train import ldm_objective, split
 
 OUT = Path(__file__).parents[1] / "results" / "paper" / "memory.json"

@@ -21,9 +21,9 @@ from benchmarks.publish import apart
 from benchmarks.run import ON_REQUEST
 from benchmarks.ship import CURVES
 from unires import record
-from unires.config import CONTROLS
 from unires.metrics import METRICS
 from unires.models.store import WEIGHTS, read_story, write_beside
+from unires.profiles import KNOWN
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = Path(__file__).with_name("paper")
@@ -165,7 +165,7 @@ def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
     """
     stories = {
         f"`{name}`" + ("" if folder == weights else " (not shipped)"): read_story(folder / f"{name}.safetensors")
-        for name in ("demo", *CONTROLS)
+        for name in KNOWN
         for folder in (weights, curves)
         if (folder / f"{name}.json").exists()
     }
@@ -175,8 +175,9 @@ def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
         "parameters": lambda story: f"{story['parameters'] / 1e6:.1f} million",
         "tasks": lambda story: ", ".join(story["train_ldm"]["tasks"]),
         "trained on": lambda story: f"{story['photos']['count']} photos",
-        "autoencoder": lambda story: _training(story["outcome_vae"], story["train_vae"]),
-        "diffusion model": lambda story: _training(story["outcome_ldm"], story["train_ldm"]),
+        "starts from": lambda story: f"`{story['start']['sha256'][:16]}`" if "start" in story else "random weights",
+        "autoencoder": lambda story: _training(story, "vae") if "outcome_vae" in story else "as it was",
+        "diffusion model": lambda story: _training(story, "ldm"),
         "device": lambda story: story["device"],
         "photos' manifest": lambda story: f"`{story['photos']['manifest'][:16]}`",
         "weights' sha256": lambda story: f"`{story['sha256'][:16]}`",
@@ -186,8 +187,9 @@ def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _training(outcome: dict, settings: dict) -> str:
-    crops = sum(stage["steps"] * stage["batch"] for stage in settings["stages"])
+def _training(story: dict, part: str) -> str:
+    outcome, stages = story[f"outcome_{part}"], story[f"train_{part}"]["stages"]
+    crops = sum(stage["steps"] * stage["batch"] for stage in stages)
     return f"{outcome['steps']} steps, {crops} crops, {outcome['seconds'] / 60:.0f} minutes"
 
 

@@ -28,7 +28,7 @@ import nbformat
 from tqdm import tqdm
 
 from benchmarks import pages, pair, publish
-from unires import config, record
+from unires import profiles, record
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -215,8 +215,8 @@ def _refuse_mixing(run_dir: Path, profile: str, seed: int) -> None:
 def _provenance(profile: str, seed: int) -> dict[str, Any]:
     """Asked in a process of its own: JAX would keep the accelerator's memory from the notebooks."""
     code = (
-        "import json; from unires import config, record; "
-        f"print(json.dumps(record.provenance({profile!r}, config.PROFILES[{profile!r}], {seed})))"
+        "import json; from unires import profiles, record; "
+        f"print(json.dumps(record.provenance({profile!r}, profiles.PROFILES[{profile!r}], {seed})))"
     )
     words = [sys.executable, "-c", code]
     told = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -225,7 +225,7 @@ def _provenance(profile: str, seed: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", required=True, help=" | ".join(config.PROFILES))
+    parser.add_argument("--profile", required=True, help=" | ".join(profiles.PROFILES))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="notebooks by name, as 40_one_expert")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: results/runs/<profile>-<UTC time>")
     parser.add_argument("--seed", type=int, default=0)
@@ -235,8 +235,8 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
     given = parser.parse_args(argv)
     run_dir = given.out or root / "results" / "runs" / f"{given.profile}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
-        if given.profile not in config.PROFILES:
-            raise Refused(f"unknown profile {given.profile!r}: choose one of {', '.join(config.PROFILES)}")
+        if given.profile not in profiles.PROFILES:
+            raise Refused(f"unknown profile {given.profile!r}: choose one of {', '.join(profiles.PROFILES)}")
         if given.publish and (given.words or not set(given.only or ()) <= set(ON_REQUEST)):
             raise Refused(
                 "--publish takes a whole run: leave out --only and -p "

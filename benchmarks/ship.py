@@ -7,8 +7,8 @@ python -m benchmarks.ship results/runs/train-demo_regression --story    # weight
 import argparse
 from pathlib import Path
 
-from unires.config import profile
 from unires.models.store import WEIGHTS, load_checkpoint, read_story, write_beside
+from unires.profiles import profile
 
 CURVES = Path(__file__).parents[1] / "results" / "training"
 

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from benchmarks.grids import LEARN, OUT, ROOT, TEST, Case, Grids, held_out_cases, read, scores_of
 from unires import learned
-from unires.config import profile
 from unires.engine import Engine, unet_calls
 from unires.metrics import METRICS
 from unires.models.store import CheckpointError, write_beside
+from unires.profiles import profile
 from unires.record import Row, read_rows, row, write_rows
 from unires.restore import restorer_of
 from unires.search import among, funnel, grid, one_hot, strike_out, surrogate

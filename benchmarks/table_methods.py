@@ -12,10 +12,10 @@ from benchmarks.baselines import CLASSICAL
 from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.table_sets import Case
 from benchmarks.tables import SR_ONLY
-from unires.config import CONTROLS
 from unires.engine import Engine, middle
 from unires.metrics import EVERY
 from unires.models.store import CheckpointError, find_checkpoint, read_story
+from unires.profiles import CONTROLS
 from unires.restore import Restorer, restorer_of, untaught
 from unires.score import metric_score
 from unires.search import among, best_of

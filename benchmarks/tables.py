@@ -15,7 +15,7 @@ from benchmarks.evaluate import EXPERT_METHODS
 from benchmarks.readme import HEADS, NOT_RUN, PAPER, PAPERS, SEARCH
 from benchmarks.report import write_table
 from benchmarks.searches import RANGE, STRUCK, renamed, without
-from unires import config
+from unires import config, profiles
 from unires.metrics import EVERY
 from unires.record import Row
 
@@ -144,7 +144,7 @@ def lines(number: int, search: config.SearchConfig, paper: pd.DataFrame | None =
     def line(photos, printed, ours, method):
         if method not in names:
             return Line(photos, printed, ours, method)
-        return Line(photos, printed, COMPLEX if ours == GRIDS else ours, names[method], search == config.PAPER.search)
+        return Line(photos, printed, COMPLEX if ours == GRIDS else ours, names[method], search == profiles.PAPER.search)
 
     found = []
     for photos in paper["photos"].unique():

@@ -1,12 +1,13 @@
 """What should the small model be trained like? One change at a time, at about the same compute.
 
     python -m benchmarks.training_trials --photos DIR [--only NAME ...]
-    python -m benchmarks.training_trials --photos DIR --sampling
+    python -m benchmarks.training_trials --photos DIR --sampling [demo_base]
 
 Writes one row a trial to results/training/trials.jsonl: what was changed, steps, operations, and PSNR and LPIPS on
 crops of the validation photos, which no trial and no shipped model is trained on. All trials stand on one
-autoencoder, trained first. With --sampling nothing is trained: the shipped model restores the same crops with several
-numbers of sampling steps, into results/training/sampling.jsonl; that is where the profile's number comes from.
+autoencoder, trained first. With --sampling nothing is trained: the shipped model, or what it was fine-tuned from,
+restores the same crops with several numbers of sampling steps, into results/training/<profile>_sampling.jsonl; that
+is where the profile's number comes from.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from unires.config import DEMO, Config, Stage
+from unires.config import Config, Stage
 from unires.data import Photos, texture
 from unires.degrade import degrade
 from unires.loss import vgg16
@@ -31,21 +32,23 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
+from unires.profiles import DEMO, DEMO_BASE, profile
 from unires.sample import ddim
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
 from unires.train import ldm_objective, split, train_ldm, train_vae
 
 OUT = Path("results/training/trials.jsonl")
-SAMPLING, COUNTS = OUT.with_name("sampling.jsonl"), (1, 2, 3, 4, 6, 8)
+SAMPLING = {name: OUT.with_name(f"{name}_sampling.jsonl") for name in ("demo_base", "demo")}
+COUNTS = (1, 2, 3, 4, 6, 8)
 SIZE, SEED = 128, 0
 SETS = {**{task.name: task.name for task in TASKS}, "complex": "SR+MD+DN"}
 STEPS, LONGER = 300, 1000  # of the base: about three minutes on two idle cores, and ten
 BASE = replace(
-    DEMO,
-    unet=replace(DEMO.unet, channels=(32, 64, 96), gate=False),  # half as wide as what ships: more steps in the time
+    DEMO_BASE,
+    unet=replace(DEMO_BASE.unet, channels=(32, 64, 96), gate=False),  # half as wide: more steps in the time
     train=replace(
-        DEMO.train,
+        DEMO_BASE.train,
         stages=(Stage(64, 16, STEPS),),
         warmup=60,
         optimiser="adamw",
@@ -83,7 +86,17 @@ def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
 
 
 MUON = {"optimiser": "muon", "learning_rate": 2e-3}
-BEST = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON))
+BEST, BEST_NAME = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON)), "a gate, Muon, one draw a pair"
+TUNED = "fine-tuned"  # a trial whose name begins so goes on from the best one's weights, as demo does from demo_base's
+
+
+def tune(perceptual: float) -> Callable[[Config], Config]:
+    """The best trial's network, optimised further, with `DEMO`'s settings but for its stages."""
+    names = ("learning_rate", "ema", "sampler_steps")
+    tuned = {name: getattr(DEMO.train, name) for name in names}
+    return both(BEST, fit(Stage(64, 32, STEPS, perceptual=perceptual), **tuned))
+
+
 TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "base": fit(),
     "another seed": fit(),  # what chance alone changes
@@ -105,9 +118,11 @@ TRIALS: dict[str, Callable[[Config], Config]] = {  # name: what is changed
     "a gate": unet(gate=True),
     "Muon, rate 2e-3": fit(**MUON),
     "a gate, Muon": both(unet(gate=True), fit(**MUON)),
-    "a gate, Muon, one draw a pair": BEST,
+    BEST_NAME: BEST,
     "base, longer": fit(Stage(64, 16, LONGER)),  # does what holds after few steps hold after more?
     "one draw a pair, longer": fit(Stage(64, 32, LONGER), draws=1),
+    TUNED: tune(0.0),
+    f"{TUNED}, decoded answers": tune(3.0),
 }
 
 
@@ -183,11 +198,16 @@ def operations(config: Config) -> float:
     return total
 
 
+def folder_of(work: Path, name: str) -> Path:
+    """Where a trial is trained."""
+    return work / re.sub(r"\W+", "_", name)
+
+
 def trial(name: str, photos: Photos, folder: Path, vae: VAE, work: Path) -> dict:
     """One row: train, restore the validation crops, measure."""
     config, seed = TRIALS[name](BASE), SEED + (name == "another seed")
-    out = work / re.sub(r"\W+", "_", name)
-    model = train_ldm(config, vae, photos, out, seed)
+    start = vae if not name.startswith(TUNED) else train_ldm(BEST(BASE), vae, photos, folder_of(work, BEST_NAME), SEED)
+    model = train_ldm(config, start, photos, folder_of(work, name), seed)
     return {
         "trial": name,
         "unet": asdict(config.unet),
@@ -232,9 +252,9 @@ def costs(rows: list[dict]) -> list[dict]:
     ]
 
 
-def sampling(folder: Path) -> list[dict]:
-    """One row a number of sampling steps: the shipped model on the validation crops, before AdaIN."""
-    model, config, story = load_model(DEMO)
+def sampling(folder: Path, name: str) -> list[dict]:
+    """One row a number of sampling steps: a profile's model on the validation crops, before AdaIN."""
+    model, config, story = load_model(profile(name))
     about = {"checkpoint": story["sha256"], "seed": SEED, "device": jax.devices()[0].device_kind}
     return [
         {"steps": count, **about, "validation": judge(model, config, folder, count)}
@@ -259,11 +279,11 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     parser.add_argument("--work", type=Path, default=Path("results/runs/training_trials"))
-    parser.add_argument("--sampling", action="store_true", help="try numbers of sampling steps, train nothing")
+    parser.add_argument("--sampling", nargs="?", const="demo", choices=list(SAMPLING), help="numbers of sampling steps")
     given = parser.parse_args()
     if given.sampling:
-        lines = [json.dumps(row, sort_keys=True) + "\n" for row in sampling(given.photos)]
-        write_beside(SAMPLING, "".join(lines).encode())
+        lines = [json.dumps(row, sort_keys=True) + "\n" for row in sampling(given.photos, given.sampling)]
+        write_beside(SAMPLING[given.sampling], "".join(lines).encode())
         return
     photos = Photos.read(given.photos, least=256)
     vae = train_vae(BASE, photos, given.work, SEED)

@@ -50,12 +50,12 @@ if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-import unires.config
+import unires.profiles
 from benchmarks.figures import save_figure
 from unires.models.ldm import LDM, parameter_count
 from unires.tasks import EXPERTS
 
-config = unires.config.profile(profile)
+config = unires.profiles.profile(profile)
 experts = [{"expert": e.name, "prompt": e.prompt or "(none)", "LQ reduced by": e.factor} for e in EXPERTS]
 pd.DataFrame([e | {"drawn in training": t.probability} for e, t in zip(experts, EXPERTS, strict=True)])
 
@@ -192,6 +192,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | **our choice**: the small network starts from the flawed latent and predicts what that guess misses; otherwise it spends its training learning to copy | `unires/models/ldm.py::LDM`, `unires/schedule.py::v_from_lq` | `30_train_experts` | `test_schedule.py::test_v_from_lq_is_the_gaussian_posterior`, `test_models.py::test_a_new_model_answers_with_the_lq_photo` |
 # | **our choice**: zero terminal SNR for the small model, so that training has seen what sampling starts from | `unires/config.py::ScheduleConfig` | `20_latents` | `test_schedule.py::test_zero_terminal_snr_moves_the_last_alpha_to_zero_and_keeps_the_first`, `test_schedule.py::test_at_zero_snr_v_still_tells_the_photo` |
 # | **our choice**: beside its correction, the small network says how far to trust what $z_t$ adds to the flawed latent | `unires/models/ldm.py::LDM.predict` | `30_train_experts` | `test_models.py::test_a_gate_is_another_spread`, `test_schedule.py::test_another_spread_is_a_multiple_of_the_innovation` |
+# | **our choice**: the small model has a base of its own to be fine-tuned from, and its fine-tuning also looks at decoded answers (LPIPS): few sampling steps leave the mean's blur in the picture | `unires/profiles.py::DEMO`, `unires/loss.py::perceptual_distance` | `30_train_experts` | `test_config.py::test_what_is_fine_tuned_keeps_its_autoencoder`, `test_loss.py::test_the_perceptual_term_looks_at_decoded_answers`, `test_loss.py::test_perceptual_distance_is_lpips_with_vgg16` |
 # | **our choice**: AdamW, for the small networks' hidden kernels Muon, with clipping, warm-up and cosine decay; the paper gives the rate alone | `unires/train.py::optimiser`, `unires/train.py::rate` | `30_train_experts` | `test_train.py::test_learning_rate_schedule`, `test_train.py::test_muon_turns_kernels_and_leaves_the_rest_to_adamw` |
 # | **our choice**: the average of the weights over time (EMA) is what is kept; it removes the jitter of the last steps | `unires/train.py::fit` | `30_train_experts` | `test_train.py::test_killed_run_resumes_exactly` |
 # | **our choice**: small crops first, larger ones at the end; most of a flaw is local, and small crops are cheap | `unires/config.py::Stage`, `unires/data.py::draw_crop` | `30_train_experts` | `test_data.py::test_batches_are_a_function_of_seed_and_step` |
@@ -223,7 +224,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # model.
 
 # %%
-models = {name: LDM.abstract(size) for name, size in unires.config.PROFILES.items()}
+models = {name: LDM.abstract(size) for name, size in unires.profiles.PROFILES.items()}
 parts = {"autoencoder": "vae", "UNet": "unet", "text encoder": "text"}
 counts = pd.DataFrame(
     {name: {part: parameter_count(getattr(model, key)) for part, key in parts.items()} for name, model in models.items()}
@@ -238,7 +239,7 @@ counts.style.format("{:,}").set_caption("learned numbers")
 # have exactly the public count plus what the four new input channels cost.
 
 # %%
-paper = unires.config.PROFILES["paper"]
+paper = unires.profiles.PROFILES["paper"]
 grown = 3 * 3 * paper.vae.latent_channels * paper.unet.channels[0]
 print(f"the first convolution grows by {grown:,}")
 assert counts.loc["UNet", "paper"] == 865_910_724 + grown == 865_922_244
@@ -247,7 +248,7 @@ assert counts.loc["UNet", "paper"] == 865_910_724 + grown == 865_922_244
 # What each size works on, and how often it calls the UNet for one photo with one expert:
 
 # %%
-sizes = unires.config.PROFILES.values()
+sizes = unires.profiles.PROFILES.values()
 pd.DataFrame(
     {
         "pixels a side": [c.evaluation.crop for c in sizes],
@@ -263,7 +264,7 @@ pd.DataFrame(
 # This run uses the profile named in the parameters cell.
 
 # %%
-assert unires.config.PROFILES[profile] is config
+assert unires.profiles.PROFILES[profile] is config
 print(f"profile {config.name}: test sets {', '.join(config.evaluation.sets)}")
 
 # %% [markdown]
@@ -275,5 +276,5 @@ print(f"profile {config.name}: test sets {', '.join(config.evaluation.sets)}")
 #    count grow, and why not by two?
 # 3. The experts share all weights. How many numbers would six separate networks need, and what could they not do
 #    that Eq. 2 can?
-# 4. Which rows marked *our choice* would you have chosen differently? Change one in `unires/config.py` and follow
+# 4. Which rows marked *our choice* would you have chosen differently? Change one in `unires/profiles.py` and follow
 #    it through the notebooks.

@@ -40,9 +40,11 @@ import pandas as pd
 import seaborn as sns
 
 import unires.config
+import unires.profiles
 from benchmarks.evaluate import Evaluation, frame, mean_table
 from benchmarks.figures import label_points, save_figure, show_photos
 
+# %%
 # %config InlineBackend.figure_formats = ["jpeg"]
 sns.set_theme(style="whitegrid", font_scale=0.85)
 evaluation = Evaluation.start(run_dir, profile, seed)
@@ -258,7 +260,7 @@ bases = [patch_basis(f, c).reshape(f * f, 3, c) for f, c in zip(trials["factor"]
 trials["colour patterns"] = [int((one.std(1) > 1e-6).any(0).sum()) for one in bases]
 trials["good enough"] = (trials["psnr"] >= 30) & (trials["lpips"] <= 0.10)
 ranking = trials.sort_values(["good enough", "factor", "share", "seconds_per_photo"], ascending=[False, True, True, True], ignore_index=True)
-small = unires.config.PROFILES["demo"].vae
+small = unires.profiles.PROFILES["demo"].vae
 own = {"factor": small.factor, "channels": small.latent_channels, "patch": small.patch}
 used = (ranking[list(own)] == pd.Series(own)).all(axis=1)
 ranking["used"] = np.where(used, "yes", "")

@@ -42,8 +42,9 @@ import seaborn as sns
 from flax import nnx
 
 from benchmarks.figures import save_figure
-from unires.config import PAPER, TextConfig, UNetConfig, VAEConfig
+from unires.config import TextConfig, UNetConfig, VAEConfig
 from unires.models.ldm import LDM, parameter_count, take_apart
+from unires.profiles import PAPER
 
 # %config InlineBackend.figure_formats = ["jpeg"]
 sns.set_theme(style="whitegrid", font_scale=0.85)

@@ -266,7 +266,7 @@ write_table(down.set_index(["set", "what"]), run_dir, "45_downlq_bars")
 down.round(4)
 
 # %% [markdown]
-# Where the line for detail bends down, the network was told less than it can make up for: it blurs in place of inventing.
+# Where the line for detail falls, the network was told less than it can make up for: it blurs in place of inventing.
 # The skill to invent is learned, and ours has learned little of it; the paper's network came with it from its
 # pre-training on a world of photos.
 

@@ -103,11 +103,12 @@ for function in (baselines.noise_level, baselines.non_local_means, baselines.ric
 # result is reduced by 4 again, by area, and the size stays. It runs through ncnn on the processor, with all cores, as a
 # user without a graphics card would run it.
 #
-# **A regression network** is the honest control: our own network, trained on exactly our pairs to answer in one step
-# with the mean of the sharp photos that fit. No noise levels, no prompts, no experts. What ours is better by is owed to
-# diffusion and composition, as far as both were trained alike (the table of models in the README). Three networks
-# are too large for one package, so this one does not ship: `python -m unires train --profile demo_regression --photos
-# FOLDER` makes it, and it is found where that leaves it.
+# **A regression network** is the honest control: our own network, fine-tuned from the same base on exactly our pairs, for
+# as many steps, to answer in one step with the mean of the sharp photos that fit. No noise levels, no prompts, no
+# experts, and no look at decoded answers, which would pull it off the mean. What ours is better by is owed to
+# diffusion, composition and that look together. Three networks are too large for one package, so this one does not
+# ship: `python -m unires train --profile demo_regression --photos FOLDER` makes it, and it is found where that leaves
+# it.
 #
 # What can't be loaded is left out, and its rows say `not run` and why.
 

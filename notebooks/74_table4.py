@@ -198,6 +198,6 @@ if whole["ours niqe"] == tables.NOT_RUN:
 #    missed most, and is it the one that the paper would name?
 # 2. Make the comparison of section 1 fair: let the whole grid choose among as many vectors, drawn at random, as a strike-out
 #    has left. How much of the loss remains?
-# 3. Train the small model on noise alone, as `demo_sr_only` in `unires/config.py` does for SR. After how many steps does it
+# 3. Train the small model on noise alone, as `demo_sr_only` in `unires/profiles.py` does for SR. After how many steps does it
 #    beat the DN expert of the four on noise, and does it ever on `complex`?
 # 4. Put the factors 2 to 16 into one mixture and search *its* weights. Which factors does NIQE choose, and which LPIPS?

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unires.config import SMOKE
 from unires.engine import Engine, Study
+from unires.profiles import SMOKE
 from unires.restore import Restorer
 from unires.sample import ddim
 from unires.schedule import Schedule

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from unires.__main__ import main
-from unires.config import PROFILES, SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
+from unires.config import Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.fit import fit
 from unires.mesh import make_mesh, parse_mesh, to_host
 from unires.models.store import random_model
+from unires.profiles import PROFILES, SMOKE
 from unires.train import ldm_objective, split
 
 TINY = replace(

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from unires.config import PAPER, TextConfig, UNetConfig, VAEConfig
+from unires.config import TextConfig, UNetConfig, VAEConfig
 from unires.models.ldm import take_apart
 from unires.models.names import places
 from unires.models.store import random_model
+from unires.profiles import PAPER
 
 SMALL = replace(
     PAPER,

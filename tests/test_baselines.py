@@ -9,8 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import baselines, complex11, peers
-from unires.config import profile
 from unires.models.store import CheckpointError, random_model
+from unires.profiles import profile
 from unires.record import row
 from unires.restore import Restorer
 

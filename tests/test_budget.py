@@ -9,10 +9,10 @@ import pytest
 from public_models import SMALL
 
 from unires.budget import FEW, SHARE, UNKNOWN, free_bytes, row_bytes, rows_that_fit
-from unires.config import DEMO, PAPER, SMOKE
 from unires.engine import ROWS, Engine
 from unires.models.ldm import LDM, take_apart
 from unires.models.store import random_model
+from unires.profiles import DEMO, PAPER, SMOKE
 from unires.restore import Restorer
 from unires.sample import in_parts
 

@@ -7,10 +7,10 @@ import pytest
 from linear import LinearRestorer
 
 from unires.__main__ import main, parse_weights
-from unires.config import SMOKE
 from unires.models.ldm import take_apart
 from unires.models.store import random_model, save_checkpoint
 from unires.photo import read_photo, write_photo
+from unires.profiles import SMOKE
 
 
 @pytest.fixture(scope="module")

@@ -156,8 +156,8 @@ def test_what_is_no_run_is_refused(runs, capsys, tmp_path):
 
 
 def test_every_profile_has_gates_for_every_metric():
-    from unires.config import PROFILES
     from unires.metrics import EVERY, METRICS
+    from unires.profiles import PROFILES
 
     assert EVERY.keys() <= compare._gates(compare.GATES, "paper").keys()
     for profile in PROFILES:

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from unires.config import PAPER, PROFILES, Config, Stage, TrainConfig, VAEConfig, profile
+from unires.config import Config, Stage, TrainConfig, VAEConfig
+from unires.profiles import CONTROLS, KNOWN, PAPER, PROFILES, profile
 from unires.schedule import Schedule
 from unires.tasks import BR, DOWNLQ, EXPERTS, NAMES, SR, TASKS
 
@@ -32,7 +33,20 @@ def test_a_control_differs_in_its_tasks_alone():
     control, demo = profile("demo_sr_only"), profile("demo")
     assert control.train.tasks == ("SR",) and demo.train.tasks == ("SR", "MD", "DD", "DN")
     same = dataclasses.replace(control.train, tasks=demo.train.tasks)
-    assert dataclasses.replace(control, name="demo", checkpoint="demo", train=same) == demo
+    assert dataclasses.replace(control, name="demo", checkpoint="demo", start=demo.start, train=same) == demo
+    assert (
+        profile("demo_sr_only_base").train.tasks == ("SR",) and control.start == profile("demo_sr_only_base").checkpoint
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if profile(name).start])
+def test_what_is_fine_tuned_keeps_its_autoencoder(name):
+    tuned = profile(name)
+    assert not tuned.train_vae.stages and tuned.train.stages
+    for base in (one for one in CONTROLS.values() if one.checkpoint == tuned.start):  # none: a public one
+        assert base.train_vae.stages and base.start is None
+        sizes = [(one.vae, one.unet, one.text, one.schedule, one.train.tasks) for one in (base, tuned)]
+        assert sizes[0] == sizes[1]
 
 
 def test_the_regression_control_asks_at_pure_noise_alone():
@@ -40,7 +54,9 @@ def test_the_regression_control_asks_at_pure_noise_alone():
     assert (control.drop_text, control.drop_image, control.words) == (1, 0, 0)
     asked = Schedule.make(control.schedule).grid(control.train.sampler_steps, control.sample.spacing)
     assert asked.tolist() == [control.schedule.steps - 1] and control.train.sampler_share == 1
-    assert (control.unet, control.vae, control.train.stages) == (demo.unet, demo.vae, demo.train.stages)
+    assert (control.unet, control.vae, control.start) == (demo.unet, demo.vae, demo.start)
+    crops = [[(stage.crop, stage.batch, stage.steps) for stage in one.train.stages] for one in (control, demo)]
+    assert crops[0] == crops[1] and not any(stage.perceptual for stage in control.train.stages)
 
 
 def test_settings_cannot_be_changed_in_place():

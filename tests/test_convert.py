@@ -15,13 +15,14 @@ from public_models import SMALL, random_arrays, single_file
 from safetensors.numpy import load_file, save_file
 
 from unires.__main__ import main
-from unires.config import DEMO, PAPER, UNetConfig
+from unires.config import UNetConfig
 from unires.models import names
 from unires.models.convert import convert, convert_file, fetch, open_source
 from unires.models.export import export
 from unires.models.ldm import LDM, take_apart
 from unires.models.names import FOLDERS, places, shapes
 from unires.models.store import CheckpointError, load_checkpoint
+from unires.profiles import DEMO, PAPER
 
 TEXT = names.SINGLE["text"]
 UNET = "diffusion_pytorch_model.safetensors"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unires.config import DEMO, SMOKE, Stage, TrainConfig
+from unires.config import Stage, TrainConfig
 from unires.data import (
     Photos,
     batches,
@@ -22,6 +22,7 @@ from unires.data import (
     stage_at,
 )
 from unires.photo import PhotoError, read_photo, write_photo
+from unires.profiles import DEMO, SMOKE
 from unires.tasks import TASKS
 
 

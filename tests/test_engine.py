@@ -9,9 +9,9 @@ import pytest
 from linear import CONFIG, LinearRestorer
 
 from unires.compose import down_lq
-from unires.config import SMOKE
 from unires.engine import Engine, middle, pack, unet_calls
 from unires.models.store import random_model
+from unires.profiles import SMOKE
 from unires.restore import Restorer
 from unires.search import grid
 from unires.tasks import (

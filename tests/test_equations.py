@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from unires.compose import active, compose, down_lq
-from unires.config import SMOKE, ScheduleConfig
+from unires.config import ScheduleConfig
 from unires.models.ldm import take_apart
 from unires.models.store import random_model
+from unires.profiles import SMOKE
 from unires.restore import Restorer
 from unires.sample import ddim, predict_composed
 from unires.schedule import Schedule, split_prediction

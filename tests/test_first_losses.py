@@ -50,12 +50,12 @@ def test_a_half_written_line_is_left_out(tmp_path):
 def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     """What an earlier run left is removed, and a profile without committed curves starts no training."""
     shipped, run = tmp_path / "curves", tmp_path / "run"
-    left = run / "demo" / "ldm" / "loss.jsonl"
+    left = run / "demo_base" / "ldm" / "loss.jsonl"
     left.parent.mkdir(parents=True)
     left.write_text(json.dumps({"loss": 1.0}) + "\n")
     shipped.mkdir()
     for part in ("vae", "ldm"):
-        (shipped / f"demo_{part}_loss.jsonl").write_text(json.dumps({"loss": 1.0}) + "\n")
+        (shipped / f"demo_base_{part}_loss.jsonl").write_text(json.dumps({"loss": 1.0}) + "\n")
 
     def train(command, log, steps):
         assert not log.exists()
@@ -68,5 +68,7 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_losses, "run_until", train)
     assert main(["--photos", "nowhere", "--steps", "1"]) == 1
     assert "1.0e-01 at step 0" in capsys.readouterr().out
-    assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2
+    assert main(["--photos", "nowhere", "--profile", "demo_sr_only_base"]) == 2
     assert "no committed losses of vae, ldm" in capsys.readouterr().err
+    assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2  # fine-tuned: it trains no autoencoder
+    assert "no committed losses of ldm" in capsys.readouterr().err

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unires.config import SMOKE, ScheduleConfig, VAELoss
+from unires.config import ScheduleConfig, VAELoss
 from unires.loss import gradients, ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.models.ldm import LDM
 from unires.models.vae import VAE
+from unires.profiles import SMOKE
 from unires.schedule import Schedule
 from unires.tasks import NAMES, TASKS
 

@@ -10,13 +10,14 @@ import pytest
 from flax import nnx
 from torch_layers import Torch, last
 
-from unires.config import DEMO, PAPER, SMOKE, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
+from unires.config import ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from unires.models.blocks import Attention, ResBlock, Transformer, Upsample, conv, way
 from unires.models.ldm import LDM, parameter_count, take_apart
 from unires.models.store import random_model
 from unires.models.text import END, PAD, START, TextEncoder, tokenize
 from unires.models.unet import UNet, time_features
 from unires.models.vae import VAE, from_patches, patch_basis, to_patches
+from unires.profiles import DEMO, PAPER, SMOKE
 from unires.schedule import Schedule
 from unires.tasks import TASKS
 

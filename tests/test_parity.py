@@ -11,12 +11,12 @@ from public_models import SMALL, random_arrays, single_file
 
 from benchmarks import paper_parity
 from benchmarks.paper_parity import BOUND, distance
-from unires.config import PAPER
 from unires.models.blocks import Transformer
 from unires.models.ldm import take_apart
 from unires.models.names import FOLDERS, PARTS, SINGLE, places
 from unires.models.store import random_model
 from unires.models.unet import time_features
+from unires.profiles import PAPER
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unires.config import PAPER, SMOKE
 from unires.models import bpe
 from unires.models.ldm import take_apart
 from unires.models.prompts import embed, load_prompts, prompts_path, save_prompts
 from unires.models.store import CheckpointError, random_model, save_checkpoint
 from unires.models.text import tokenize
+from unires.profiles import PAPER, SMOKE
 from unires.restore import Restorer, load
 from unires.tasks import EXPERTS, NEGATIVE, POSITIVE
 

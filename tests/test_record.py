@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unires import record
-from unires.config import PROFILES
+from unires.profiles import PROFILES
 
 ROOT = Path(record.__file__).resolve().parents[1]
 

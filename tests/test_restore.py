@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unires.config import SMOKE
 from unires.models.ldm import take_apart
 from unires.models.prompts import embed, prompts_path, save_prompts
 from unires.models.store import CheckpointError, random_model, save_checkpoint
+from unires.profiles import SMOKE
 from unires.restore import COLOURS, Restorer, feather, load, restorer_of, starts, untaught, with_factor
 from unires.tasks import EXPERTS, down_lq_experts
 

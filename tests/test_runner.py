@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import pages, pair, publish, run
-from unires import config, record
+from unires import profiles, record
 
 NOTEBOOK = """# %% [markdown]
 # # A tiny notebook
@@ -183,7 +183,7 @@ def test_what_makes_no_sense_is_left_out_aloud(tmp_path):
         chosen = run.plan(folder, profile)
         told = run.left_out(folder, profile, chosen)
         assert [line.split(":")[0].split()[-1] for line in told] == names and len(chosen) + len(told) == 3
-    assert "no steps in this profile" in told[0] and config.PROFILES["paper"].evaluation.lesson_steps == 0
+    assert "no steps in this profile" in told[0] and profiles.PROFILES["paper"].evaluation.lesson_steps == 0
     assert run.plan(folder, "paper", ["30_train_experts"])
 
 

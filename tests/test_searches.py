@@ -6,7 +6,8 @@ from math import comb
 from benchmarks import searches
 from benchmarks.readme import SEARCH
 from benchmarks.strategies import GRID
-from unires.config import DEMO, PAPER, SMOKE, SearchConfig
+from unires.config import SearchConfig
+from unires.profiles import DEMO, PAPER, SMOKE
 from unires.tasks import NAMES
 
 

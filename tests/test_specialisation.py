@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import specialisation as s
-from unires.config import SMOKE
 from unires.data import evaluation_crops
 from unires.models.store import load_model
+from unires.profiles import SMOKE
 from unires.record import not_run, row
 from unires.restore import Restorer
 from unires.tasks import TASKS

@@ -7,10 +7,10 @@ import numpy as np
 from linear import engine
 
 from benchmarks.speed import search as speed
-from unires.config import SMOKE
 from unires.engine import Engine, unet_calls
 from unires.models.store import random_model
 from unires.photo import read_photo, write_photo
+from unires.profiles import SMOKE
 from unires.restore import Restorer
 
 

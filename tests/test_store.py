@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from benchmarks.ship import ship
-from unires.config import SMOKE, profile
 from unires.models.ldm import take_apart
 from unires.models.store import (
     WEIGHTS,
@@ -19,6 +18,7 @@ from unires.models.store import (
     sha256_of,
     write_beside,
 )
+from unires.profiles import SMOKE, profile
 
 
 @pytest.fixture(scope="module")

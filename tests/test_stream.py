@@ -21,11 +21,12 @@ import unires.train
 from unires import data, sources
 from unires import stream as stream_module
 from unires.__main__ import main
-from unires.config import SMOKE, Stage, TrainConfig
+from unires.config import Stage, TrainConfig
 from unires.data import held_out_paths
 from unires.degrade import SETTINGS
 from unires.models.vae import VAE
 from unires.photo import PhotoError, read_photo, write_photo
+from unires.profiles import SMOKE
 from unires.sources import NAMES, Source, decode, fetch, open_source, read_sources
 from unires.stream import plan, stream, stream_stages
 from unires.tasks import TASKS

@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.tables import Line
-from unires.config import PAPER, SearchConfig
+from unires.config import SearchConfig
 from unires.metrics import EVERY
+from unires.profiles import PAPER
 from unires.record import not_run, row
 
 PSNR, LPIPS = (EVERY[name].variant for name in ("psnr", "lpips"))

@@ -17,13 +17,14 @@ from flax import nnx
 
 import unires.train
 from unires.__main__ import main
-from unires.config import DEMO, SMOKE, Stage, TrainConfig, UNetConfig, VAEConfig
+from unires.config import Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.models.ldm import take_apart
 from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint, sha256_of
 from unires.models.text import tokenize
 from unires.photo import write_photo
+from unires.profiles import DEMO_BASE, SMOKE
 from unires.sources import Source
 from unires.stream import stream_stages
 from unires.tasks import BR, NEGATIVE, POSITIVE, TASKS
@@ -269,10 +270,11 @@ def test_the_command_line_fine_tunes(folder, tmp_path, monkeypatch):
         return out / "demo.safetensors"
 
     monkeypatch.setattr("unires.train.train", train)
-    words = ["train", "--profile", "demo", "--photos", str(folder), "--out", str(tmp_path)]
+    words = ["train", "--profile", "demo_base", "--photos", str(folder), "--out", str(tmp_path)]
     assert main([*words, "--start", "demo_sr_only"]) == 0 and main(words) == 0
-    stages = DEMO.train.stages
-    assert asked == [("demo", "demo_sr_only", (), stages), ("demo", None, DEMO.train_vae.stages, stages)]
+    stages = DEMO_BASE.train.stages
+    told = [("demo_sr_only", (), stages), (None, DEMO_BASE.train_vae.stages, stages)]
+    assert asked == [("demo_base", *one) for one in told]
 
 
 def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
@@ -282,7 +284,7 @@ def test_sources_are_refused_where_photos_are_needed(folder, tmp_path, capsys):
     path = tmp_path / "sources.json"
     path.write_text(json.dumps([asdict(source) for source in given]))
     words = ["train", "--sources", str(path), "--out", str(tmp_path / "out"), "--profile"]
-    for name, told in (("demo", "profile demo trains its own"), ("paper", "no checkpoint sd2")):
+    for name, told in (("demo_base", "profile demo_base trains its own"), ("paper", "no checkpoint sd2")):
         assert main([*words, name]) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and error[0].startswith("unires: ") and told in error[0]

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import autoencoder_trials
 from benchmarks.training_trials import BASE, TRIALS, by_steps, costs, operations, read, told
-from unires.config import DEMO, SMOKE, Stage
+from unires.config import Stage
+from unires.profiles import DEMO, SMOKE
 from unires.tasks import NAMES, TASKS
 
 PARTS = ("unet", "train", "schedule", "sample")  # of the config, that a trial may change and a row tells

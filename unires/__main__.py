@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from unires.config import CONTROLS, PROFILES, profile
 from unires.photo import FORMATS, PhotoError, read_photo, write_photo
+from unires.profiles import KNOWN, PROFILES, profile
 from unires.tasks import NAMES, weights_dict, weights_vector
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
     two = commands.add_parser("train", help="train the autoencoder and the diffusion model, or fine-tune a checkpoint")
-    two.add_argument("--profile", default="demo", choices=sorted(PROFILES | CONTROLS))
+    two.add_argument("--profile", default="demo", choices=sorted(KNOWN))
     given = two.add_mutually_exclusive_group(required=True)
     given.add_argument("--photos", type=Path, metavar="DIR", help="a folder of sharp photos")
     given.add_argument(

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from unires.budget import rows_that_fit
 from unires.colour import adain, wavelet
 from unires.compose import active, down_lq
-from unires.config import CONTROLS, PROFILES, Config, profile
+from unires.config import Config
 from unires.models.ldm import LDM, cast, take_apart
 from unires.models.prompts import prompts_beside
 from unires.models.store import CheckpointError, find_checkpoint, load_model, read_story
 from unires.models.text import tokenize
 from unires.photo import as_photo
+from unires.profiles import KNOWN, profile
 from unires.sample import ddim, predict_composed
 from unires.schedule import Schedule
 from unires.shapes import AnyArray, Photo, Weights
@@ -224,7 +225,7 @@ def load(
     """
     path = find_checkpoint(checkpoint)
     trained_as = read_story(path).get("profile")
-    config = replace(profile(trained_as if trained_as in PROFILES | CONTROLS else "demo"), checkpoint=str(path))
+    config = replace(profile(trained_as if trained_as in KNOWN else "demo"), checkpoint=str(path))
     return restorer_of(config, with_factor(down_lq) if experts is None else experts, dtype, raw=True)[0]
 
 

@@ -25,10 +25,11 @@ from tqdm import tqdm
 
 from benchmarks.paper_parity import distance, import_peers, our_module, their_module
 from unires.compose import down_lq
-from unires.config import DEMO, PAPER, Config
+from unires.config import Config
 from unires.data import evaluation_crops
 from unires.models.ldm import LDM, cast, take_apart
 from unires.models.store import write_beside
+from unires.profiles import DEMO, PAPER
 from unires.record import commit
 from unires.restore import COLOURS, Restorer
 from unires.sample import ddim_plan

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from unires.config import profile
 from unires.data import evaluation_set
 from unires.engine import Engine, Study, middle, unet_calls
 from unires.models.store import write_beside
 from unires.photo import read_photo, write_photo
+from unires.profiles import profile
 from unires.record import commit, device
 from unires.restore import restorer_of
 from unires.sample import ddim_plan

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from unires.models.ldm import LDM, STATISTICS, take_apart
+from unires.profiles import KNOWN
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PARTS = {"vae": VAEConfig, "unet": UNetConfig, "text": TextConfig, "schedule": ScheduleConfig}
@@ -104,7 +105,8 @@ def find_checkpoint(name: str | Path) -> Path:
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
-        hints = {"sd2": "make it with python -m unires convert", "paper": "train it with python -m unires train"}
+        hints = {size.checkpoint: f"train it with python -m unires train --profile {n}" for n, size in KNOWN.items()}
+        hints["sd2"] = "make it with python -m unires convert"
         hint = f"; {hints[str(name)]}" if str(name) in hints else ""
         raise CheckpointError(f"no checkpoint {name}: shipped are {shipped}; or give the path of a .safetensors{hint}")
     return path
