@@ -4,8 +4,9 @@
     python -m benchmarks.complex11 --write      draw the manifest anew (complex11.jsonl beside this file)
 
 All eleven mixtures of two to four flaws (defocus DD, motion MD, low resolution SR, noise DN), each mild and heavy,
-at 256 and 384 pixels. A line of the manifest is a pair: photo and its hash, crop, mixture, severity, seed, and the
-recipe with every number; the flawed photo is rebuilt from it and checked against its hash, byte for byte.
+at 256 and 384 pixels. A line of the manifest is a pair: photo and its hash, crop, mixture, severity, seed, the recipe
+with every number, and hash and PSNR of the flawed photo. That is rebuilt and checked: byte for byte on the kind of
+processor that it was recorded on; another kind rounds powers otherwise and may draw noise anew, so there its PSNR counts.
 """
 
 import argparse
@@ -36,6 +37,7 @@ SEVERITIES = {"mild": 0.25, "heavy": 0.75}
 CROPS = {256: (8, 4), 384: (6, 2)}  # pixels: the most textured crops, and how many of them a mixture takes in turn
 SEED = 11
 METRICS_SHOWN = ("psnr", "lpips")
+ROUNDING = 0.1  # dB between two kinds of processor at most; 0.04 was seen
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Pair:
     x: Photo
     y: Photo
     recipe: Recipe
+    exact: bool  # y is the recorded photo to the byte; otherwise but for rounding
 
 
 def fingerprint(photo: Photo) -> str:
@@ -84,6 +87,7 @@ def draw() -> Iterator[dict]:
                         "seed": seed,
                         "recipe": json.loads(recipe.to_json()),
                         "lq_sha256": fingerprint(y),
+                        "lq_psnr": float(f"{measure('psnr', y, x):.6g}"),
                     }
 
 
@@ -100,7 +104,8 @@ def build(lines: list[dict]) -> Iterator[Pair]:
 
     Raises: PhotoError if a held-out photo has other bytes, or a flawed photo does not come out as recorded.
     Test:   test_complex11.py::test_rebuilt_twice_it_is_the_same_to_the_byte,
-            test_complex11.py::test_a_changed_number_is_noticed
+            test_complex11.py::test_a_changed_number_is_noticed,
+            test_complex11.py::test_another_processor_rounds_otherwise
     """
     photos = {}
     for line in lines:
@@ -112,9 +117,10 @@ def build(lines: list[dict]) -> Iterator[Pair]:
         x = photos[line["photo"]][top : top + size, left : left + size]
         recipe = Recipe.from_json(json.dumps(line["recipe"]))
         y = replay(recipe, x)
-        if fingerprint(y) != line["lq_sha256"]:
+        exact = fingerprint(y) == line["lq_sha256"]
+        if not exact and abs(measure("psnr", y, x) - line["lq_psnr"]) > ROUNDING:
             raise PhotoError(f"Complex11 {line['id']}: the rebuilt photo differs from the recorded one")
-        yield Pair(line["id"], line["mixture"], line["severity"], size, x, y, recipe)
+        yield Pair(line["id"], line["mixture"], line["severity"], size, x, y, recipe, exact)
 
 
 def measure_pair(pair: Pair, method: str, photo: Photo, **cost) -> list[Row]:
@@ -157,16 +163,18 @@ def main(argv: list[str] | None = None) -> int:
         lines = "".join(json.dumps(line) + "\n" for line in tqdm(draw(), total=total, unit="pair"))
         write_beside(MANIFEST, lines.encode())
         return 0
-    lines = read_manifest()
+    lines, exact = read_manifest(), 0
     try:
         for pair in tqdm(build(lines), total=len(lines), unit="pair"):
             for kind, photo in (("hq", pair.x), ("lq", pair.y)):
                 (given.out / kind).mkdir(parents=True, exist_ok=True)
                 write_photo(given.out / kind / f"{pair.id}.png", photo)
+            exact += pair.exact
     except PhotoError as error:
         print(error, file=sys.stderr)
         return 1
     write_beside(given.out / "manifest.jsonl", MANIFEST.read_bytes())
+    print(f"{len(lines)} pairs, {exact} of them as recorded to the byte, the others but for rounding")
     return 0
 
 

@@ -4,8 +4,9 @@
 
 Trains the autoencoder whole and the diffusion model for so many steps (about ten minutes on two cores), in a process
 that is then stopped, and compares every loss with results/training/. What is fine-tuned (`--profile demo`) has no
-autoencoder of its own to train, and needs the checkpoint that it starts from. On the same kind of device the two are
-equal to rounding; ends with 1 where they are not.
+autoencoder of its own to train, and needs the checkpoint that it starts from. On the same kind of processor the two are
+equal to rounding; another kind rounds otherwise, and each step carries that on: there 2 % are allowed. Ends with 1 where
+they are farther apart.
 """
 
 import argparse
@@ -17,10 +18,12 @@ import time
 from pathlib import Path
 
 from benchmarks.ship import CURVES
+from unires.models.store import WEIGHTS
 from unires.profiles import KNOWN, profile
+from unires.record import instructions
 
 RUN = Path(__file__).parents[1] / "results" / "runs" / "first-losses"
-SAME = 1e-4  # relative
+SAME, OTHER = 1e-4, 2e-2  # relative, on one kind of processor and on two; 7e-3 was seen
 
 
 def losses(path: Path) -> list[float]:
@@ -39,6 +42,16 @@ def apart(shipped: list[float], again: list[float]) -> tuple[float, int]:
     if not again or len(again) > len(shipped):
         raise ValueError(f"{len(again)} losses can't be compared with {len(shipped)} shipped ones")
     return max((abs(b - a) / abs(a), step) for step, (a, b) in enumerate(zip(shipped, again, strict=False)))
+
+
+def allowed(name: str) -> float:
+    """How far apart the losses may be: the shipped story says on which instructions it was computed, or it doesn't.
+
+    Test: test_first_losses.py::test_another_processor_is_allowed_more
+    """
+    found = [path for path in (WEIGHTS / f"{name}.json", CURVES / f"{name}.json") if path.is_file()]
+    trained_on = json.loads(found[0].read_text()).get("instructions") if found else None
+    return SAME if trained_on == instructions() else OTHER
 
 
 def run_until(command: list[str], log: Path, steps: int) -> None:
@@ -72,13 +85,15 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(run, ignore_errors=True)  # an earlier run's losses would be compared in place of today's
     command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
     run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
-    worst = 0.0
+    worst, most = 0.0, allowed(given.profile)
     for part, steps in parts.items():
         again = losses(run / part / "loss.jsonl")[:steps]
         difference, step = apart(shipped[part], again)
         print(f"{part}: {len(again)} losses, largest relative difference {difference:.1e} at step {step}")
         worst = max(worst, difference)
-    return int(worst > SAME)
+    if SAME < worst <= most:
+        print("not equal, but no farther apart than two kinds of processor are")
+    return int(worst > most)
 
 
 if __name__ == "__main__":

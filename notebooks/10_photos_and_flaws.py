@@ -410,7 +410,7 @@ for name, row in zip(names, grid, strict=True):
 #
 # A flawed photo alone cannot be argued about. So `degrade` returns a second thing, the **recipe**: every step with
 # every number, including the seeds of the noise, as plain JSON. Whoever has the sharp photo and the recipe has the
-# flawed photo, to the byte. That makes a test set a text file.
+# flawed photo, to the byte on the same kind of processor. That makes a test set a text file.
 
 # %%
 y, recipe = degrade("DD", x, np.random.default_rng(seed), severity=0.6)
@@ -463,7 +463,9 @@ assert stages[-1].tobytes() == y.tobytes()
 # The paper measures complex degradations only on photos without a sharp version, so no PSNR and no LPIPS can be
 # computed. **Complex11** fills the gap: all eleven mixtures of two to four flaws, each *mild* and *heavy*, at 256
 # and 384 pixels. It is a text file of recipes (`benchmarks/complex11.jsonl`). Its sharp photos come with pip. Each
-# line holds the hash of the photo and of the flawed pixels, and the builder refuses to hand out anything else:
+# line holds the hash of the photo and of the flawed pixels, and the builder refuses to hand out anything else. One
+# exception: another kind of processor rounds a power differently in its last bit, and where that makes one photon more
+# of one less, all noise after it is drawn anew. There a photo is accepted by its PSNR, and said to be not exact:
 
 # %%
 lines = complex11.read_manifest()
@@ -473,11 +475,10 @@ noises = {"raw_noise", "sensor_noise", "display_noise", "poisson_noise"}
 for line in lines:
     order = [step["op"] for step in line["recipe"]["steps"]]
     assert order.count("jpeg") == 1 and sum(op in noises for op in order) == 1  # one camera, one file
-some = lines[:: len(lines) // 4]
+some = lines[:: len(lines) // 8]
 once, twice = ([*complex11.build(some)] for _ in range(2))
-for line, first, second in zip(some, once, twice, strict=True):
-    assert first.y.tobytes() == second.y.tobytes()
-    assert complex11.fingerprint(first.y) == line["lq_sha256"] != complex11.fingerprint(first.x)
+assert all(first.y.tobytes() == second.y.tobytes() for first, second in zip(once, twice, strict=True))
+print(f"{sum(pair.exact for pair in once)} of {len(once)} as recorded to the byte")
 
 # %% [markdown]
 # Here are the eleven, a crop of each, mild above heavy. The sharp crops stand last.

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from benchmarks import first_losses
-from benchmarks.first_losses import apart, losses, main, run_until
+from benchmarks.first_losses import allowed, apart, losses, main, run_until
+from unires.record import instructions
 
 TRAINING = """
 import json, sys, time
@@ -45,6 +46,17 @@ def test_a_half_written_line_is_left_out(tmp_path):
     log = tmp_path / "loss.jsonl"
     log.write_text(json.dumps({"loss": 0.5}) + "\n" + '{"loss": 0.')
     assert losses(log) == [0.5]
+
+
+def test_another_processor_is_allowed_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_losses, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(first_losses, "CURVES", tmp_path)
+    story = tmp_path / "demo.json"
+    for trained_on, limit in ((instructions(), first_losses.SAME), ("another", first_losses.OTHER)):
+        story.write_text(json.dumps({"instructions": trained_on}))
+        assert allowed("demo") == limit
+    story.write_text("{}")  # trained before stories told it
+    assert allowed("demo") == allowed("demo_base") == first_losses.OTHER
 
 
 def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):

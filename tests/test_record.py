@@ -1,6 +1,9 @@
 """What a run is: rows and run.json."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +150,19 @@ def test_provenance_names_code_versions_and_device(tmp_path):
         assert story["commit"] is story["dirty"] is None
     text = record.write_run(tmp_path, **story).read_text()
     assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+
+
+def test_instructions_are_those_that_numpy_takes():
+    """A process that is told to leave the widest ones out says the next."""
+    widest = record.instructions()
+    told = [sys.executable, "-c", "from unires.record import instructions as i; print(i())"]
+    again, narrower = (
+        subprocess.run(told, env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        for env in ({}, {"NPY_DISABLE_CPU_FEATURES": widest})
+    )
+    assert widest == again == record.device()["instructions"]
+    if np.show_config(mode="dicts")["SIMD Extensions"].get("found"):  # what NumPy was built on can't be left out
+        assert narrower != widest
 
 
 def test_committed_results_are_valid():

@@ -14,6 +14,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 Row = dict[str, Any]
 
 KEY = ("source", "set", "image", "method", "metric", "variant")  # names a row; no two rows share one
@@ -167,7 +169,19 @@ def device() -> dict[str, Any]:
 
     first = jax.devices()[0]
     found = {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
-    return {**found, "cores": os.cpu_count(), "machine": platform.machine()}
+    return {**found, "cores": os.cpu_count(), "machine": platform.machine(), "instructions": instructions()}
+
+
+def instructions() -> str | None:
+    """The widest vector instructions of this processor that NumPy has code for, in NumPy's words, as X86_V4.
+
+    The last bit of a power or a sine depends on them: processors that differ here are of two kinds.
+    Range: None where NumPy was built without any.
+    Test:  test_record.py::test_instructions_are_those_that_numpy_takes
+    """
+    known = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    names = [*known.get("baseline", ()), *known.get("found", ())]
+    return names[-1] if names else None
 
 
 def commit() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import CheckpointError, load_model, save_checkpoint, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
-from unires.record import provenance
+from unires.record import instructions, provenance
 from unires.schedule import Schedule
 from unires.sources import Source
 from unires.stream import stream_stages
@@ -246,6 +246,7 @@ def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: in
         facts["start"] = {name: start[name] for name in kept if name in start}
     made_by = {k: v for k, v in provenance(config.name, None, seed).items() if k in ("commit", "dirty")}
     made_by |= {"device": f"{device.platform} ({device.device_kind})", "jax": jax.__version__}
+    made_by |= {"instructions": instructions()}
     path = out / "begun.json"
     facts = json.loads(json.dumps(facts))  # tuples as the file has them
     if path.is_file():

@@ -78,8 +78,9 @@ class Recipe:
 def replay(recipe: Recipe, x: Photo) -> Photo:
     """Apply a recipe's steps to a sharp photo: byte for byte the photo that the recipe was drawn for.
 
+    On another kind of processor powers differ in their last bit, and noise may be drawn anew for it.
     Paper: our choice.  Range: [0, 1] to k / 255; recipes fit photos of the size they were drawn for.
-    Test:  test_degrade.py::test_replay
+    Test:  test_degrade.py::test_replay, test_complex11.py::test_another_processor_rounds_otherwise
     """
     x = np.asarray(x, np.float32)
     return reduce(lambda y, s: OPS[s["op"]](y, **{k: v for k, v in s.items() if k != "op"}), recipe.steps, x)
