@@ -6,7 +6,7 @@
 All eleven mixtures of two to four flaws (defocus DD, motion MD, low resolution SR, noise DN), each mild and heavy,
 at 256 and 384 pixels. A line of the manifest is a pair: photo and its hash, crop, mixture, severity, seed, the recipe
 with every number, and hash and PSNR of the flawed photo. That is rebuilt and checked: byte for byte on the kind of
-processor that it was recorded on; another kind rounds powers otherwise and may draw noise anew, so there its PSNR counts.
+processor that recorded it; another kind rounds powers otherwise and may draw noise anew, so there its PSNR counts.
 """
 
 import argparse

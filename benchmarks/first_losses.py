@@ -5,8 +5,8 @@
 Trains the autoencoder whole and the diffusion model for so many steps (about ten minutes on two cores), in a process
 that is then stopped, and compares every loss with results/training/. What is fine-tuned (`--profile demo`) has no
 autoencoder of its own to train, and needs the checkpoint that it starts from. On the same kind of processor the two are
-equal to rounding; another kind rounds otherwise, and each step carries that on: there 2 % are allowed. Ends with 1 where
-they are farther apart.
+equal to rounding; another kind rounds otherwise, and each step carries that on: there 2 % are allowed. Ends with 1
+where they are farther apart.
 """
 
 import argparse

@@ -159,14 +159,14 @@ def question(path: Path) -> str:
 def model_text(weights: Path = WEIGHTS, curves: Path = CURVES) -> str:
     """What each checkpoint's own story says: size, tasks, photos, training, hash; a column a checkpoint.
 
-    The story of one that doesn't ship lies among the training curves.
+    Those that ship come first; the story of one that doesn't lies among the training curves.
 
     Test: test_readme.py::test_each_model_tells_its_own_story
     """
     stories = {
         f"`{name}`" + ("" if folder == weights else " (not shipped)"): read_story(folder / f"{name}.safetensors")
-        for name in KNOWN
         for folder in (weights, curves)
+        for name in KNOWN
         if (folder / f"{name}.json").exists()
     }
     if not stories:

@@ -116,11 +116,11 @@ def test_each_model_tells_its_own_story(tmp_path):
     stages = {"stages": [{"steps": 30, "batch": 16, "crop": 64}, {"steps": 4, "batch": 4, "crop": 128}]}
     story |= {"train_vae": stages, "train_ldm": stages | {"tasks": ["SR", "DN"]}}
     (tmp_path / "demo.json").write_text(json.dumps(story))
-    (curves / "demo_regression.json").write_text(json.dumps(story))
+    (curves / "demo_base.json").write_text(json.dumps(story))
     tuned = {name: fact for name, fact in story.items() if name != "outcome_vae"} | {"start": {"sha256": "ef" * 32}}
     (tmp_path / "demo_sr_only.json").write_text(json.dumps(tuned | {"train_ldm": stages | {"tasks": ["SR"]}}))
     text = readme.model_text(tmp_path, curves)
-    assert text.splitlines()[0] == "|  | `demo` | `demo_sr_only` | `demo_regression` (not shipped) |"
+    assert text.splitlines()[0] == "|  | `demo` | `demo_sr_only` | `demo_base` (not shipped) |"
     assert line(text, "trained on")[1] == "7 photos" and line(text, "parameters")[1] == "1.2 million"
     assert line(text, "diffusion model")[1:] == ["34 steps, 496 crops, 10 minutes"] * 3  # 10.5 rounds to even
     assert line(text, "autoencoder")[1:] == [
