@@ -4,8 +4,8 @@
     python -m benchmarks.compare A B --diff [--top 20]     what moved between any two runs; nothing is judged
 
 Image by image, never by means: a mean hides two errors that cancel. Worst first. A value may move by its metric's
-gate (gates.toml: by profile, and whether both runs used the same device); everything else in a row must be equal,
-but for `seconds`, and on another device the weights that a search found: near ties fall either way there.
+gate (gates.toml: by profile, and by how alike the two runs' devices are); everything else in a row must be equal,
+but for `seconds`, and unless the devices are the same the weights that a search found: near ties fall either way.
 A and B are folders of runs or their rows.jsonl, of any profile, finished or not.
 Exit status: 0 equal within the gates, 1 not, 2 nothing to compare.
 """
@@ -33,7 +33,7 @@ class Incomparable(ValueError):
 def compare(old: list[dict], new: list[dict], gates: dict[str, dict[str, float]], device: str) -> list[str]:
     """One sentence for every breach, worst first: what is no number comes before what moved, by its share of the gate.
 
-    `gates` maps a metric to {"same": tolerance, "other": tolerance}.
+    `gates` maps a metric to {"same": tolerance, "kin": tolerance, "other": tolerance}, `device` is one of the three.
     Test: test_compare.py::test_the_worst_comes_first
     """
     before, after = ({record.key(row): row for row in rows} for rows in (old, new))
@@ -81,12 +81,12 @@ def _breaches(old: dict, new: dict, gates: dict[str, dict[str, float]], device: 
     if old["status"] == "ok":
         gate, moved = gates.get(old["metric"], {}).get(device), new["value"] - old["value"]
         if gate is None:
-            words = f"no gate for metric {old['metric']!r} on the {device} device: add it to gates.toml"
+            words = f"no gate for metric {old['metric']!r}, {device} device: add it to gates.toml"
             found.append((math.inf, words))
         elif abs(moved) > gate * (1 + 1e-9):
             words = f"{old['value']:g} -> {new['value']:g} ({moved:+.3g}, allowed {gate:g})"
             found.append((abs(moved) / gate if gate else math.inf, words))
-    skipped = {"value", "status", "seconds"} | ({"weights"} if device == "other" else set())
+    skipped = {"value", "status", "seconds"} | (set() if device == "same" else {"weights"})
     for field in sorted((old.keys() | new.keys()) - skipped):
         if old.get(field) != new.get(field):
             found.append((math.inf, f"{field} {json.dumps(old.get(field))} -> {json.dumps(new.get(field))}"))
@@ -126,6 +126,18 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return found
 
 
+def likeness(old: dict | None, new: dict | None) -> str:
+    """How alike two devices are: "same"; "kin", but for the vector instructions of the processor; or "other".
+
+    Runs from before those were told count as kin.
+    Test: test_compare.py::test_a_kin_has_its_own_gate
+    """
+    if old == new:
+        return "same"
+    known = [{name: fact for name, fact in (device or {}).items() if name != "instructions"} for device in (old, new)]
+    return "kin" if known[0] == known[1] else "other"
+
+
 def judge(old: Path, new: Path, gates: Path = GATES, sources: set[str] | None = None) -> int:
     """Print what of the old run the new one breaks; `sources` are the notebooks that count, all by default.
 
@@ -144,7 +156,7 @@ def judge(old: Path, new: Path, gates: Path = GATES, sources: set[str] | None = 
         rows = [[row for row in part if row["source"] in sources] for part in rows]
     if not rows[0]:
         raise Incomparable(f"{old} holds no rows" + ("" if sources is None else f" of {', '.join(sorted(sources))}"))
-    device = "same" if runs[0].get("device") == runs[1].get("device") else "other"
+    device = likeness(*(run.get("device") for run in runs))
     breaches = compare(*rows, _gates(gates, profiles[0]), device)
     for breach in breaches:
         print(breach)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import compare
 from unires import record
 
-GATES = {"psnr": {"same": 0.01, "other": 0.5}}
+GATES = {"psnr": {"same": 0.01, "kin": 0.1, "other": 0.5}}
 MIX = {"MD": 1.2, "DN": -0.2}
 DEVICE = {"platform": "cpu", "kind": "cpu", "cores": 2}
 
@@ -24,7 +24,7 @@ def runs(tmp_path):
     for name in ("old", "new"):
         record.write_rows(tmp_path / name, "50", rows)
         record.write_run(tmp_path / name, profile="demo", device=DEVICE, finished=True)
-    (tmp_path / "gates.toml").write_text("[demo]\npsnr = { same = 0.01, other = 0.5 }\n")
+    (tmp_path / "gates.toml").write_text("[demo]\npsnr = { same = 0.01, kin = 0.1, other = 0.5 }\n")
     return tmp_path
 
 
@@ -101,6 +101,20 @@ def test_another_device_has_its_own_gate_and_may_find_other_weights(runs, capsys
     assert "the runs also differ in device.platform: cpu -> gpu" in printed
 
 
+def test_a_kin_has_its_own_gate(runs, capsys):
+    """A processor with other vector instructions; a run that doesn't tell them may be one."""
+    record.write_run(runs / "new", device={**DEVICE, "instructions": "X86_V3"})
+    edit(runs, 1, value=21.09, weights={"MD": 1.0})
+    assert verdict(runs, capsys)[0] == 0
+    edit(runs, 1, value=21.2)
+    status, printed = verdict(runs, capsys)
+    assert status == 1 and "21 -> 21.2 (+0.2, allowed 0.1)" in printed
+    record.write_run(runs / "old", device={**DEVICE, "instructions": "X86_V4"})
+    edit(runs, 1, value=21.09)
+    assert verdict(runs, capsys)[0] == 0
+    assert compare.likeness(None, DEVICE) == "other"
+
+
 def test_the_worst_comes_first(runs, capsys):
     edit(runs, 0, reason="something else")
     edit(runs, 1, value=21.05)
@@ -163,4 +177,4 @@ def test_every_profile_has_gates_for_every_metric():
     for profile in PROFILES:
         gates = compare._gates(compare.GATES, profile)
         assert METRICS.keys() <= gates.keys()
-        assert all(0 <= gate["same"] <= gate["other"] for gate in gates.values())
+        assert all(0 <= gate["same"] <= gate["kin"] <= gate["other"] for gate in gates.values())
