@@ -91,9 +91,9 @@ def test_a_renamed_row_is_missing_and_new(runs, capsys):
     assert "50 / MD / comet / mix / psnr: new, is 25" in printed
 
 
-def test_another_device_has_its_own_gate_and_may_find_other_weights(runs, capsys):
+def test_another_device_has_its_own_gate(runs, capsys):
     record.write_run(runs / "new", device={**DEVICE, "platform": "gpu"})
-    edit(runs, 1, value=21.4, weights={"MD": 1.0})
+    edit(runs, 1, value=21.4)
     assert verdict(runs, capsys)[0] == 0
     edit(runs, 1, value=21.6)
     status, printed = verdict(runs, capsys)
@@ -101,10 +101,22 @@ def test_another_device_has_its_own_gate_and_may_find_other_weights(runs, capsys
     assert "the runs also differ in device.platform: cpu -> gpu" in printed
 
 
+def test_near_ties_of_a_search_fall_either_way(runs, capsys):
+    """Unless the devices are the same, or most of a method's photos found other weights."""
+    edit(runs, 1, value=28.0, weights={"MD": 1.0})
+    assert verdict(runs, capsys)[0] == 1
+    record.write_run(runs / "new", device={**DEVICE, "platform": "gpu"})
+    status, printed = verdict(runs, capsys)
+    assert status == 0 and "3 rows compared with 3, 1 of near ties left out, other device" in printed
+    edit(runs, 2, weights={"MD": 1.0})
+    status, printed = verdict(runs, capsys)
+    assert status == 1 and "(+7, allowed 0.5)" in printed and printed.count('weights {"') == 2
+
+
 def test_a_kin_has_its_own_gate(runs, capsys):
     """A processor with other vector instructions; a run that doesn't tell them may be one."""
     record.write_run(runs / "new", device={**DEVICE, "instructions": "X86_V3"})
-    edit(runs, 1, value=21.09, weights={"MD": 1.0})
+    edit(runs, 1, value=21.09)
     assert verdict(runs, capsys)[0] == 0
     edit(runs, 1, value=21.2)
     status, printed = verdict(runs, capsys)
