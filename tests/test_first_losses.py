@@ -73,13 +73,13 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
         assert not log.exists()
         for part in ("vae", "ldm"):
             (log.parents[1] / part).mkdir(parents=True)
-            (log.parents[1] / part / "loss.jsonl").write_text(json.dumps({"loss": 1.1}) + "\n")
+            (log.parents[1] / part / "loss.jsonl").write_text(json.dumps({"loss": 1.5}) + "\n")
 
     monkeypatch.setattr(first_losses, "CURVES", shipped)
     monkeypatch.setattr(first_losses, "RUN", run)
     monkeypatch.setattr(first_losses, "run_until", train)
     assert main(["--photos", "nowhere", "--steps", "1"]) == 1
-    assert "1.0e-01 at step 0" in capsys.readouterr().out
+    assert "5.0e-01 at step 0" in capsys.readouterr().out
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only_base"]) == 2
     assert "no committed losses of vae, ldm" in capsys.readouterr().err
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2  # fine-tuned: it trains no autoencoder
