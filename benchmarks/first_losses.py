@@ -23,7 +23,7 @@ from unires.profiles import KNOWN, profile
 from unires.record import instructions
 
 RUN = Path(__file__).parents[1] / "results" / "runs" / "first-losses"
-SAME, OTHER = 1e-4, 0.1  # relative, on one kind of processor and on two; 0.05 was seen; on other batches 0.7
+SAME, OTHER = 1e-4, 0.1  # relative, on one kind of processor and on two; 0.05 was seen
 
 
 def losses(path: Path) -> list[float]:

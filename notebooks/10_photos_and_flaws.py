@@ -478,6 +478,8 @@ for line in lines:
 some = lines[:: len(lines) // 8]
 once, twice = ([*complex11.build(some)] for _ in range(2))
 assert all(first.y.tobytes() == second.y.tobytes() for first, second in zip(once, twice, strict=True))
+for line, pair in zip(some, once, strict=True):
+    assert pair.exact or abs(measure("psnr", pair.y, pair.x) - line["lq_psnr"]) <= complex11.ROUNDING
 print(f"{sum(pair.exact for pair in once)} of {len(once)} as recorded to the byte")
 
 # %% [markdown]

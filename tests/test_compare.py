@@ -91,14 +91,33 @@ def test_a_renamed_row_is_missing_and_new(runs, capsys):
     assert "50 / MD / comet / mix / psnr: new, is 25" in printed
 
 
-def test_another_device_has_its_own_gate(runs, capsys):
-    record.write_run(runs / "new", device={**DEVICE, "platform": "gpu"})
-    edit(runs, 1, value=21.4)
+@pytest.mark.parametrize(
+    ("change", "within", "beyond", "said"),
+    [
+        ({"platform": "gpu"}, 21.4, 21.6, "(+0.6, allowed 0.5)"),
+        ({"instructions": "X86_V3"}, 21.09, 21.2, "(+0.2, allowed 0.1)"),  # the other run doesn't tell: perhaps a kin
+    ],
+    ids=["other", "kin"],
+)
+def test_another_device_has_its_own_gate(runs, capsys, change, within, beyond, said):
+    record.write_run(runs / "new", device={**DEVICE, **change})
+    edit(runs, 1, value=within)
     assert verdict(runs, capsys)[0] == 0
-    edit(runs, 1, value=21.6)
+    edit(runs, 1, value=beyond)
     status, printed = verdict(runs, capsys)
-    assert status == 1 and "21 -> 21.6 (+0.6, allowed 0.5)" in printed
-    assert "the runs also differ in device.platform: cpu -> gpu" in printed
+    assert status == 1 and f"21 -> {beyond} {said}" in printed
+    (name,) = change
+    assert f"the runs also differ in device.{name}: {DEVICE.get(name)} -> {change[name]}" in printed
+
+
+def test_kin_differ_in_their_instructions_alone():
+    old, new = ({**DEVICE, "instructions": known} for known in ("X86_V3", "X86_V4"))
+    assert (compare.likeness(old, old), compare.likeness(old, new), compare.likeness(old, DEVICE)) == (
+        "same",
+        "kin",
+        "kin",
+    )
+    assert compare.likeness(old, {**new, "platform": "gpu"}) == compare.likeness(None, DEVICE) == "other"
 
 
 def test_near_ties_of_a_search_fall_either_way(runs, capsys):
@@ -108,23 +127,12 @@ def test_near_ties_of_a_search_fall_either_way(runs, capsys):
     record.write_run(runs / "new", device={**DEVICE, "platform": "gpu"})
     status, printed = verdict(runs, capsys)
     assert status == 0 and "3 rows compared with 3, 1 of near ties left out, other device" in printed
+    edit(runs, 1, weights=None)  # as of a row that was not run
+    assert verdict(runs, capsys)[0] == 1
+    edit(runs, 1, weights={"MD": 1.0})
     edit(runs, 2, weights={"MD": 1.0})
     status, printed = verdict(runs, capsys)
     assert status == 1 and "(+7, allowed 0.5)" in printed and printed.count('weights {"') == 2
-
-
-def test_a_kin_has_its_own_gate(runs, capsys):
-    """A processor with other vector instructions; a run that doesn't tell them may be one."""
-    record.write_run(runs / "new", device={**DEVICE, "instructions": "X86_V3"})
-    edit(runs, 1, value=21.09)
-    assert verdict(runs, capsys)[0] == 0
-    edit(runs, 1, value=21.2)
-    status, printed = verdict(runs, capsys)
-    assert status == 1 and "21 -> 21.2 (+0.2, allowed 0.1)" in printed
-    record.write_run(runs / "old", device={**DEVICE, "instructions": "X86_V4"})
-    edit(runs, 1, value=21.09)
-    assert verdict(runs, capsys)[0] == 0
-    assert compare.likeness(None, DEVICE) == "other"
 
 
 def test_the_worst_comes_first(runs, capsys):
