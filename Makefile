@@ -1,5 +1,5 @@
 # One line a target; everything runs in .venv, made by uv where it is present, by venv and pip otherwise.
-.PHONY: demo check test lab pair
+.PHONY: demo check test smoke tests lab pair
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON := .venv/bin/python
 SOURCES := pyproject.toml constraints.txt
@@ -24,11 +24,16 @@ demo: .venv/installed-demo  ## restore the embedded photos, execute the notebook
 check: .venv/installed-demo  ## run the demo anew, or ONLY=40_one_expert, and compare with the committed rows
 	$(PYTHON) -m benchmarks.check $(if $(ONLY),--only $(ONLY))
 
-test: .venv/installed-dev  ## what continuous integration runs
+test: .venv/installed-dev  ## what continuous integration runs; a notebook leaves a core idle, so its last two run at once
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m benchmarks.pair --check
+	@$(MAKE) --no-print-directory --jobs 2 smoke tests
+
+smoke: .venv/installed-dev  ## the notebooks in their smallest form, and their numbers
 	$(PYTHON) -m benchmarks.check --profile smoke
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+tests: .venv/installed-dev
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks
 	$(PYTHON) -m jupyterlab notebooks/00_map.ipynb

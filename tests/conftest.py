@@ -5,12 +5,21 @@ import os
 import pytest
 
 os.environ.setdefault("TQDM_DISABLE", "1")
+# Tests compile more than they compute: XLA need not make the programs fast. Processes that a test starts inherit it.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Before the first import of unires: the hook rewrites modules as they load. The tower lets an int stand for a
 # float, as everywhere in Python.
 install_import_hook("unires", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+LONG = ("test_mesh", "test_train")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -37,8 +37,8 @@ MESHES = ("data=1", "data=8", "fsdp=8,data=1", "data=4,fsdp=2")
 
 def start(devices: int, *words) -> subprocess.Popen:
     """A worker with so many simulated devices."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-    environment = {**os.environ, **flags, "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "mesh_worker.py"), *map(str, words)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
