@@ -33,7 +33,7 @@ smoke: .venv/installed-dev  ## the notebooks in their smallest form, and their n
 	$(PYTHON) -m benchmarks.check --profile smoke
 
 tests: .venv/installed-dev
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks
 	$(PYTHON) -m jupyterlab notebooks/00_map.ipynb

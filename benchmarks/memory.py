@@ -100,14 +100,14 @@ def memory_table(config: Config, meshes: dict[str, tuple[dict[str, int], int]]) 
     return table
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Compile, and write after each mesh."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="paper")
     parser.add_argument("--mesh", action="append", metavar="data=4,fsdp=2", help="instead of the three machines")
     parser.add_argument("--machine", action="append", choices=sorted(MACHINES), help="these alone")
     parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     config = profile(arguments.profile)
     machines = {name: MACHINES[name] for name in arguments.machine or MACHINES}
     if arguments.mesh:

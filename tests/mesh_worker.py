@@ -1,8 +1,10 @@
 """What tests/test_mesh.py runs in processes of their own: the smallest trainings that use what the large ones use.
 
 python tests/mesh_worker.py curves OUT MESH[/UNTIL] ...    # one after the other, in OUT/MESH
+python tests/mesh_worker.py kernel OUT MESH ...            # one kernel, by Muon
 python tests/mesh_worker.py resume OUT MESH                # goes on in OUT, on another mesh
 python tests/mesh_worker.py numbers OUT SAVE_EVERY UNTIL   # no network at all: a checkpoint every few steps
+python tests/mesh_worker.py memory ...                     # benchmarks.memory, with the profile "tiny"
 python tests/mesh_worker.py train ...                      # the command line, with the profile "tiny"
 """
 
@@ -13,6 +15,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import memory
 from unires.__main__ import main
 from unires.config import Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.fit import fit
@@ -27,7 +30,7 @@ TINY = replace(
     vae=VAEConfig((4, 4), (4, 4), latent_channels=4, groups=2),
     unet=UNetConfig((16,), attention=(True,), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
     train_vae=TrainConfig((Stage(16, 4, 3),), learning_rate=1e-3, warmup=2, save_every=2),
-    train=TrainConfig((Stage(16, 8, 20),), learning_rate=1e-3, optimiser="muon", warmup=4, save_every=10),
+    train=TrainConfig((Stage(16, 8, 20),), learning_rate=1e-3, warmup=4, save_every=10),
 )
 
 
@@ -56,6 +59,23 @@ def curve(out: Path, mesh: str, until: int = 20) -> None:
     fit(*problem(TINY), feed, TINY.train, out, 3, "tiny", make_mesh(**parse_mesh(mesh)))
 
 
+def kernel(out: Path, mesh: str) -> None:
+    """Fit one kernel by Muon, which needs the whole of it in every step, wherever its parts lie."""
+    config = TrainConfig((Stage(1, 8, 20),), learning_rate=1.0, optimiser="muon", warmup=2)
+    true = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+
+    def loss(trained, fixed, batch, key):
+        del key
+        return ((batch["x"] @ (trained["w.kernel"] - fixed["true"])) ** 2).mean(), {}
+
+    def feed(start):
+        draws = (np.random.default_rng(step).normal(size=(8, 16)) for step in range(start, 20))
+        return ({"x": x.astype(np.float32)} for x in draws)
+
+    began = {"w.kernel": np.zeros_like(true)}
+    fit(loss, began, {"true": true}, feed, config, out, 0, "kernel", make_mesh(**parse_mesh(mesh)))
+
+
 def numbers(out: Path, save_every: int, until: int) -> None:
     """Fit a table of numbers; each step has its own noise."""
     config = TrainConfig((Stage(1, 4, 10**6),), learning_rate=1e-2, save_every=save_every)
@@ -76,6 +96,11 @@ if __name__ == "__main__":
         case ["curves", out, *meshes]:
             for mesh, _, until in (word.partition("/") for word in meshes):
                 curve(Path(out) / mesh, mesh, int(until or 20))
+        case ["kernel", out, *meshes]:
+            for mesh in meshes:
+                kernel(Path(out) / mesh, mesh)
+        case ["memory", *words]:
+            memory.main(words)
         case ["resume", out, mesh]:
             curve(Path(out), mesh)
         case ["numbers", out, save_every, until]:

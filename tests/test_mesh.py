@@ -23,7 +23,7 @@ from benchmarks.memory import memory_table
 from unires.__main__ import main
 from unires.config import Stage, TrainConfig
 from unires.data import Photos, batches, pair_batch
-from unires.fit import fit, gradients, hidden_kernels, micro_batches, optimiser
+from unires.fit import fit, gradients, micro_batches, optimiser
 from unires.mesh import batch_sharding, fetch, make_mesh, parse_mesh, place, rows_each, shardings, spec, spread_batch
 from unires.mesh import to_host as on_host
 from unires.models.ldm import cast, take_apart
@@ -168,6 +168,14 @@ def test_meshes_give_the_curve_of_one_device(curves, mesh):
     np.testing.assert_allclose(losses(curves / mesh), one, rtol=1e-5)
 
 
+def test_muon_needs_the_whole_kernel(tmp_path):
+    work(2, "kernel", tmp_path, "data=1", "data=2", "fsdp=2")
+    one = losses(tmp_path / "data=1")
+    assert one[-1] < 0.5 * one[0]
+    for mesh in ("data=2", "fsdp=2"):
+        np.testing.assert_allclose(losses(tmp_path / mesh), one, rtol=1e-5)
+
+
 def test_saved_on_eight_resumes_on_two(curves):
     out = curves / "data=2,fsdp=4"
     assert len(losses(out)) == 10
@@ -292,12 +300,10 @@ def test_memory_is_the_compilers_own():
         (rows[name],) = memory_table(config, {name: ({"data": 1}, accumulate)})
     trained = problem(TINY)[1]
     numbers = sum(a.size for a in trained.values())
-    turned = sum(trained[name].size for name, kernel in hidden_kernels(trained).items() if kernel is not None)
     fixed = sum(a.size for a in problem(TINY)[2].values())
     for row in rows.values():
         assert row["trained_parameters"] == numbers
-        moments = 2 * numbers - turned  # Muon keeps one of a kernel, AdamW two of what is none
-        assert row["state"] == pytest.approx(4 * (2 * numbers + moments), abs=32)  # and the optimisers' counts
+        assert row["state"] == pytest.approx(4 * 4 * numbers, abs=32)  # with average, two moments and the counts
         photos = 2 * 8 * 64 * 64 * 3 * 4
         assert row["held"] == pytest.approx(row["state"] + 4 * fixed + photos, rel=0.01)
         assert row["total"] == row["held"] + row["work"]
@@ -307,11 +313,10 @@ def test_memory_is_the_compilers_own():
 
 def test_memory_is_shared_out(tmp_path):
     path = tmp_path / "memory.json"
-    command = [sys.executable, "-m", "benchmarks.memory", "--profile", "smoke", "--mesh", "data=1", "--mesh", "fsdp=2"]
-    subprocess.run([*command, "--out", path], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    work(1, "memory", "--profile", "tiny", "--mesh", "data=1", "--mesh", "fsdp=2", "--out", path)
     one, two = json.loads(path.read_text())["rows"]
     assert one["trained_parameters"] == two["trained_parameters"]
-    assert two["state"] == pytest.approx(one["state"] / 2, rel=0.05) and two["rows_on_a_device"] == 1
+    assert two["state"] == pytest.approx(one["state"] / 2, rel=0.05) and two["rows_on_a_device"] == 4
 
 
 def lines_written(out: Path) -> list[str]:

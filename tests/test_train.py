@@ -44,11 +44,11 @@ from unires.train import (
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "images_per_second")
 
-# As the paper's size: the autoencoder is given, the network's output is the prediction itself.
+# As the paper's size: the autoencoder is given, AdamW, the network's output is the prediction itself.
 LDM_ALONE = replace(
     SMOKE,
     train_vae=TrainConfig((), 0.0),
-    train=replace(SMOKE.train, stages=(Stage(32, 2, 3), Stage(32, 2, 2)), save_every=2),
+    train=replace(SMOKE.train, stages=(Stage(32, 2, 3), Stage(32, 2, 2)), optimiser="adamw", save_every=2),
     vae=VAEConfig((4, 4), (4, 4), latent_channels=4, groups=2),
     unet=UNetConfig((8,), attention=(True,), blocks=1, head_dim=4, groups=2),
 )
