@@ -32,7 +32,7 @@ test: .venv/installed-dev  ## what continuous integration runs; a notebook leave
 smoke: .venv/installed-dev  ## the notebooks in their smallest form, and their numbers
 	$(PYTHON) -m benchmarks.check --profile smoke
 
-tests: .venv/installed-dev
+tests: .venv/installed-dev  ## whether the code is right
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 lab: .venv/installed-demo  ## read and try: JupyterLab on the map of the notebooks
