@@ -15,7 +15,7 @@ endif
 endif
 INSTALL := $(UV) pip install --quiet --python $(PYTHON)
 else
-INSTALL := $(PYTHON) -m pip install --quiet
+INSTALL := $(PYTHON) -m pip install --quiet --no-compile
 endif
 
 demo: .venv/installed-demo  ## restore the embedded photos, execute the notebooks, write tables and pages

@@ -1,11 +1,11 @@
 """What tests/test_mesh.py runs in processes of their own: the smallest trainings that use what the large ones use.
 
 python tests/mesh_worker.py curves OUT MESH[/UNTIL] ...    # one after the other, in OUT/MESH
-python tests/mesh_worker.py kernel OUT MESH ...            # one kernel, by Muon
+python tests/mesh_worker.py kernel OUT MESH[/UNTIL] ...    # one kernel, by Muon
 python tests/mesh_worker.py resume OUT MESH                # goes on in OUT, on another mesh
 python tests/mesh_worker.py numbers OUT SAVE_EVERY UNTIL   # no network at all: a checkpoint every few steps
 python tests/mesh_worker.py memory ...                     # benchmarks.memory, with the profile "tiny"
-python tests/mesh_worker.py train ...                      # the command line, with the profile "tiny"
+python tests/mesh_worker.py train ...                      # the command line, with the profiles "tiny" and "staged"
 """
 
 import sys
@@ -31,6 +31,9 @@ TINY = replace(
     unet=UNetConfig((16,), attention=(True,), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
     train_vae=TrainConfig((Stage(16, 4, 3),), learning_rate=1e-3, warmup=2, save_every=2),
     train=TrainConfig((Stage(16, 8, 20),), learning_rate=1e-3, warmup=4, save_every=10),
+)
+STAGED = replace(
+    TINY, name="staged", train=replace(TINY.train, stages=(Stage(16, 8, 8), Stage(32, 2, 4)), save_every=4)
 )
 
 
@@ -59,9 +62,9 @@ def curve(out: Path, mesh: str, until: int = 20) -> None:
     fit(*problem(TINY), feed, TINY.train, out, 3, "tiny", make_mesh(**parse_mesh(mesh)))
 
 
-def kernel(out: Path, mesh: str) -> None:
+def kernel(out: Path, mesh: str, until: int = 20) -> None:
     """Fit one kernel by Muon, which needs the whole of it in every step, wherever its parts lie."""
-    config = TrainConfig((Stage(1, 8, 20),), learning_rate=1.0, optimiser="muon", warmup=2)
+    config = TrainConfig((Stage(1, 8, 20),), learning_rate=1.0, optimiser="muon", warmup=2, save_every=10)
     true = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
 
     def loss(trained, fixed, batch, key):
@@ -69,7 +72,7 @@ def kernel(out: Path, mesh: str) -> None:
         return ((batch["x"] @ (trained["w.kernel"] - fixed["true"])) ** 2).mean(), {}
 
     def feed(start):
-        draws = (np.random.default_rng(step).normal(size=(8, 16)) for step in range(start, 20))
+        draws = (np.random.default_rng(step).normal(size=(8, 16)) for step in range(start, until))
         return ({"x": x.astype(np.float32)} for x in draws)
 
     began = {"w.kernel": np.zeros_like(true)}
@@ -91,14 +94,11 @@ def numbers(out: Path, save_every: int, until: int) -> None:
 
 
 if __name__ == "__main__":
-    PROFILES["tiny"] = TINY
+    PROFILES.update({config.name: config for config in (TINY, STAGED)})
     match sys.argv[1:]:
-        case ["curves", out, *meshes]:
+        case ["curves" | "kernel" as what, out, *meshes]:
             for mesh, _, until in (word.partition("/") for word in meshes):
-                curve(Path(out) / mesh, mesh, int(until or 20))
-        case ["kernel", out, *meshes]:
-            for mesh in meshes:
-                kernel(Path(out) / mesh, mesh)
+                {"curves": curve, "kernel": kernel}[what](Path(out) / mesh, mesh, int(until or 20))
         case ["memory", *words]:
             memory.main(words)
         case ["resume", out, mesh]:

@@ -297,6 +297,12 @@ def test_heads_and_epsilons_of_the_public_model(paper):
         assert epsilon == (1e-6 if name in inside or name.startswith("vae") else 1e-5), name
 
 
+def test_kernels_start_as_flax_draws_them():
+    ours = conv(3, 5, 3, nnx.Rngs(7))
+    flax = nnx.Conv(3, 5, (3, 3), rngs=nnx.Rngs(7))
+    np.testing.assert_array_equal(ours.kernel[...], flax.kernel[...])
+
+
 def as_new(make, *names: str) -> dict[str, jax.Array]:
     """Some of the arrays that a new module starts with."""
     return jax.jit(lambda: {name: take_apart(make(nnx.Rngs(0)))[0][name] for name in names})()

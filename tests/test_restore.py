@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -31,6 +32,12 @@ def test_any_size(restorer, shape):
 def test_the_seed_decides(restorer):
     photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
     assert not np.array_equal(restorer(photo, seed=0), restorer(photo, seed=1))
+
+
+def test_the_noise_is_jaxs_own(restorer):
+    f, c = SMOKE.vae.factor, SMOKE.vae.latent_channels
+    expected = jax.random.normal(jax.random.key(5), (1, 48 // f, 64 // f, c))
+    np.testing.assert_array_equal(restorer.noise(48, 64, 5), expected)
 
 
 def test_a_restored_photo_has_the_colours_of_the_flawed_one(restorer, monkeypatch):

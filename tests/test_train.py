@@ -167,9 +167,16 @@ def test_outcome_against_the_log(tmp_path):
 
 
 def test_killed_run_resumes_exactly(folder, tmp_path):
-    words = [sys.executable, "-m", "unires", "train", "--profile", "smoke", "--photos", str(folder), "--out"]
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = {**os.environ, "TQDM_DISABLE": "1", **cache}  # the same three programs, three times
+    """By the command line, with a profile that is quick to compile."""
+    worker = ROOT / "tests" / "mesh_worker.py"
+    words = [sys.executable, str(worker), "train", "--profile", "staged", "--photos", str(folder), "--out"]
+    environment = {
+        **os.environ,
+        "TQDM_DISABLE": "1",
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # the same three programs, three times
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     options = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([*words, str(whole)], check=True, **options)
@@ -180,11 +187,11 @@ def test_killed_run_resumes_exactly(folder, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (broken / "smoke.safetensors").exists()
+    assert not (broken / "staged.safetensors").exists()
     subprocess.run([*words, str(broken)], check=True, **options)
     for part in ("vae", "ldm"):
         assert lines(broken / part / "loss.jsonl") == lines(whole / part / "loss.jsonl")
-    assert (broken / "smoke.safetensors").read_bytes() == (whole / "smoke.safetensors").read_bytes()
+    assert (broken / "staged.safetensors").read_bytes() == (whole / "staged.safetensors").read_bytes()
 
 
 def test_sources_train_the_diffusion_model_alone(folder, tmp_path, monkeypatch):

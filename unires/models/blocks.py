@@ -4,6 +4,8 @@ The options are those of the public Stable Diffusion 2 family, so that the small
 large one.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,14 +15,23 @@ from jaxtyping import Float
 Tokens = Float[Array, "b n d"]
 
 
+def drawn(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """The start of a kernel: normal, of variance 1 / fan-in. Drawn as a matrix, which compiles far faster.
+
+    Test: test_models.py::test_kernels_start_as_flax_draws_them
+    """
+    flat = math.prod(shape[:-1]), shape[-1]
+    return nnx.initializers.lecun_normal()(key, flat, dtype).reshape(shape)
+
+
 def conv(i: int, o: int, size: int, rngs: nnx.Rngs, *, stride: int = 1, padding=None, zero: bool = False) -> nnx.Conv:
     """A square convolution with explicit zero padding (`size // 2` unless told).
 
     Test: test_models.py::test_res_block_matches_torch
     """
     pads = [(size // 2, size // 2)] * 2 if padding is None else padding
-    extra = {"kernel_init": nnx.initializers.zeros_init()} if zero else {}
-    return nnx.Conv(i, o, (size, size), strides=(stride, stride), padding=pads, rngs=rngs, **extra)
+    start = nnx.initializers.zeros_init() if zero else drawn
+    return nnx.Conv(i, o, (size, size), strides=(stride, stride), padding=pads, kernel_init=start, rngs=rngs)
 
 
 class ResBlock(nnx.Module):
