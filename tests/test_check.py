@@ -48,6 +48,24 @@ def test_a_change_is_named(project, capsys):
     assert status == 1 and "10_first / SR / a / LQ / psnr: 20 -> 20.5 (+0.5, allowed 0.01)" in printed
 
 
+def test_a_notebook_without_rows_is_no_failure(project, monkeypatch, capsys):
+    """Unless its rows are committed."""
+    words = ["--profile", "smoke"]
+    assert check.main([*words, "--update"], notebooks=project / "notebooks", root=project) == 0
+
+    def silent(name):
+        def ran(words, **about):
+            folder = Path(words[words.index("--out") + 1])
+            record.write_run(folder, **FACTS, finished=True, notebooks={name: {"status": "ok"}})
+            return 0
+
+        monkeypatch.setattr(run, "main", ran)
+        return check.main([*words, "--only", name], notebooks=project / "notebooks", root=project)
+
+    assert silent("30_lesson") == 0 and "these notebooks write none" in capsys.readouterr().out
+    assert silent("10_first") == 1 and "10_first: rows are committed" in capsys.readouterr().err
+
+
 def test_an_update_without_a_gate_fails(project, monkeypatch, capsys):
     written = record.write_rows
 
