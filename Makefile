@@ -15,6 +15,7 @@ endif
 endif
 INSTALL := $(UV) pip install --quiet --python $(PYTHON)
 else
+# Byte code comes with the first import: all of it, in advance, takes minutes.
 INSTALL := $(PYTHON) -m pip install --quiet --no-compile
 endif
 
