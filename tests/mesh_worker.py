@@ -32,8 +32,11 @@ TINY = replace(
     train_vae=TrainConfig((Stage(16, 4, 3),), learning_rate=1e-3, warmup=2, save_every=2),
     train=TrainConfig((Stage(16, 8, 20),), learning_rate=1e-3, warmup=4, save_every=10),
 )
-STAGED = replace(
-    TINY, name="staged", train=replace(TINY.train, stages=(Stage(16, 8, 8), Stage(32, 2, 4)), save_every=4)
+STAGED = replace(  # a kill needs no attention: it would be compiled in every run
+    TINY,
+    name="staged",
+    unet=replace(TINY.unet, attention=(False,)),
+    train=replace(TINY.train, stages=(Stage(16, 8, 8), Stage(32, 2, 4)), save_every=4),
 )
 
 
