@@ -1,4 +1,4 @@
-"""What tests/test_mesh.py runs in processes of their own: the smallest trainings that use what the large ones use.
+"""Processes of test_mesh.py and test_train.py: the smallest trainings that use what the large ones use.
 
 python tests/mesh_worker.py curves OUT MESH[/UNTIL] ...    # one after the other, in OUT/MESH
 python tests/mesh_worker.py kernel OUT MESH[/UNTIL] ...    # one kernel, by Muon

@@ -63,7 +63,7 @@ def test_a_notebook_without_rows_is_no_failure(project, monkeypatch, capsys):
         return check.main([*words, "--only", name], notebooks=project / "notebooks", root=project)
 
     assert silent("30_lesson") == 0 and "these notebooks write none" in capsys.readouterr().out
-    assert silent("10_first") == 1 and "10_first: rows are committed" in capsys.readouterr().err
+    assert silent("10_first") == 1 and "10_first / SR / a / LQ / psnr" in capsys.readouterr().out
 
 
 def test_an_update_without_a_gate_fails(project, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Training: the rate, the latents' scale, and a killed run that goes on as if nothing had happened."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -84,7 +85,11 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_adamw():
     trained, slopes = ({n: jnp.asarray(rng.normal(size=s), jnp.float32) for n, s in shapes.items()} for _ in "ab")
     config = TrainConfig(stages=(Stage(8, 1, 100),), learning_rate=0.5, warmup=0, clip=1e9, weight_decay=0.0)
     tx = optimiser(replace(config, optimiser="muon"))
-    updates, _ = tx.update(slopes, tx.init(trained), trained)
+    state = tx.init(trained)
+    moments = {n: 1 if n in ("a.kernel", "b.conv1.kernel") else 2 for n in shapes}  # Muon keeps one, AdamW two
+    held = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
+    assert abs(held - sum(count * math.prod(shapes[n]) for n, count in moments.items())) < 16  # and its coefficients
+    updates, _ = tx.update(slopes, state, trained)
     for name, update in updates.items():
         flat = np.asarray(update).reshape(-1, update.shape[-1])
         if name in ("a.kernel", "b.conv1.kernel"):
