@@ -185,7 +185,10 @@ def _one(path: Path, given: dict[str, Any], run_dir: Path, root: Path) -> None:
 
 @contextmanager
 def _own_kernel() -> Iterator[None]:
-    """Kernels are this very interpreter, whatever a user has registered as python3; no progress bars."""
+    """Kernels are this very interpreter, whatever a user has registered as python3; no progress bars.
+
+    What one notebook compiles, the later ones of the run load: the programs are the same, so the numbers are too.
+    """
     python = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher"]
     words = [*python, "-f", "{connection_file}", "--log-level=ERROR"]
     before = dict(os.environ)
@@ -195,6 +198,8 @@ def _own_kernel() -> Iterator[None]:
         kernel.write_text(json.dumps({"argv": words, "display_name": "Python 3", "language": "python"}))
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before.get("JUPYTER_PATH")]))
         os.environ["TQDM_DISABLE"] = "1"
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(folder, "compiled")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         try:
             yield
         finally:
