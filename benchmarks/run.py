@@ -188,6 +188,7 @@ def _own_kernel() -> Iterator[None]:
     """Kernels are this very interpreter, whatever a user has registered as python3; no progress bars.
 
     What one notebook compiles, the later ones of the run load: the programs are the same, so the numbers are too.
+    Test: test_runner.py::test_kernels_share_what_they_compile
     """
     python = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher"]
     words = [*python, "-f", "{connection_file}", "--log-level=ERROR"]

@@ -3,8 +3,11 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -252,6 +255,21 @@ def test_provenance_comes_from_a_process_of_its_own():
     story = run._provenance("smoke", 5)
     assert story["profile"] == story["config"]["name"] == "smoke"
     assert story["seed"] == 5 and story["device"]["cores"] >= 1
+
+
+def test_kernels_share_what_they_compile(monkeypatch, tmp_path):
+    """The second process compiles nothing, the folder goes with the run, and a user's own folder is used instead."""
+    name, code = "JAX_COMPILATION_CACHE_DIR", "import jax; print(jax.jit(lambda x: x * 3)(2.0))"
+    monkeypatch.delenv(name)
+    with run._own_kernel():
+        folder, seen = Path(os.environ[name]), []
+        for _ in range(2):
+            subprocess.run([sys.executable, "-c", code], check=True)
+            seen.append({file.name: file.stat().st_mtime_ns for file in folder.iterdir()})
+    assert seen[0] and seen[0] == seen[1] and not folder.exists() and name not in os.environ
+    monkeypatch.setenv(name, str(tmp_path))
+    with run._own_kernel():
+        assert os.environ[name] == str(tmp_path)
 
 
 def test_overrides_are_python_values():
