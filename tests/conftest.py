@@ -16,20 +16,15 @@ from jaxtyping import install_import_hook  # noqa: E402
 install_import_hook("unires", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 LONG = ("test_mesh", "test_train")
-COMPILED = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_configure(config):
     """What one test compiles, the others load: all workers, and the processes that tests start, share a folder."""
     if not hasattr(config, "workerinput"):  # workers inherit the environment
-        config.stash[COMPILED] = tempfile.TemporaryDirectory(prefix="unires-compiled-")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[COMPILED].name
+        folder = tempfile.TemporaryDirectory(prefix="unires-compiled-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-
-
-def pytest_unconfigure(config):
-    if COMPILED in config.stash:
-        config.stash[COMPILED].cleanup()
 
 
 def pytest_collection_modifyitems(items):

@@ -260,7 +260,8 @@ def test_provenance_comes_from_a_process_of_its_own():
 def test_kernels_share_what_they_compile(monkeypatch, tmp_path):
     """The second process compiles nothing, the folder goes with the run, and a user's own folder is used instead."""
     name, code = "JAX_COMPILATION_CACHE_DIR", "import jax; print(jax.jit(lambda x: x * 3)(2.0))"
-    monkeypatch.delenv(name)
+    for one in (name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        monkeypatch.delenv(one)  # the tests' own
     with run._own_kernel():
         folder, seen = Path(os.environ[name]), []
         for _ in range(2):
