@@ -104,12 +104,11 @@ class Methods:
         Test: test_table_methods.py::test_the_search_is_that_of_notebook_60,
               test_the_grid_is_searched_by_the_profiles_judge, test_words_come_on_top
         """
-        search = self.evaluation.config.search
-        find = self._listed if search.vectors == "list" else self._gridded
+        find = self._listed if self.evaluation.config.search.vectors == "list" else self._gridded
         w, photo, cost = find(case, self.searches[method])
-        if not search.words:
+        if not method.endswith(searches.WORDS):
             return photo, {"weights": weights_dict(w), **cost}
-        w = with_words(w, search.words)
+        w = with_words(w)
         photo, more = _timed(lambda: self.spoken(case.y, w, seed=self.evaluation.seed))
         weights = weights_dict(w, self.spoken.experts)
         calls = cost["unet_calls"] + len(weights) * self.spoken.config.sample.steps
@@ -134,7 +133,7 @@ class Methods:
         study = self.engine.study(y, held.seed)
         found = among(study, vectors, metric_score(search.score), held.run_dir / "search", "grid")
         cost = {"unet_calls": found.unet_calls, "seconds": round(found.seconds, 3)}
-        if search.words or found.photo.shape == case.y.shape:
+        if found.photo.shape == case.y.shape:
             return found.weights, found.photo, cost
         made = held.restore(case, weights_dict(found.weights))
         cost = {"unet_calls": cost["unet_calls"] + made.unet_calls, "seconds": cost["seconds"] + made.seconds}

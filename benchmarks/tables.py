@@ -14,7 +14,7 @@ from benchmarks.baselines import CLASSICAL
 from benchmarks.evaluate import EXPERT_METHODS
 from benchmarks.readme import HEADS, NOT_RUN, PAPER, PAPERS, SEARCH
 from benchmarks.report import write_table
-from benchmarks.searches import RANGE, STRUCK, renamed, without
+from benchmarks.searches import RANGE, STRUCK, WORDS, renamed, without
 from unires import config, profiles
 from unires.metrics import EVERY
 from unires.record import Row
@@ -91,7 +91,7 @@ EXTRA: dict[int, list[tuple[str, str, str]]] = {
     2: [(photos, OWN_PHOTOS.get(photos, photos), m) for photos in (D1, "Real60") for m in PLAIN],
     3: [(p, OWN_PHOTOS.get(p, p), m) for p in ("DiversePhotos-x4", "RealSR-x4", "DRealSR-x4") for m in PLAIN],
     4: [
-        (D1, COMPLEX, SEARCH),
+        *((D1, COMPLEX, method) for method in (SEARCH, WORDS)),
         *((D1, COMPLEX, f"DownLQ{factor}=1") for factor in (8, 16)),
         *((D1, GRIDS, method) for method in ("one-hot", strategies.BLIND)),
     ],
@@ -146,12 +146,12 @@ def lines(number: int, search: config.SearchConfig, paper: pd.DataFrame | None =
             return Line(photos, printed, ours, method)
         return Line(photos, printed, COMPLEX if ours == GRIDS else ours, names[method], search == profiles.PAPER.search)
 
-    found = []
+    found, wanted = [], [extra for extra in EXTRA[number] if extra[2] != WORDS or WORDS in names]
     for photos in paper["photos"].unique():
         for printed in paper.loc[paper["photos"] == photos, "line"].unique():
             found.append(line(photos, printed, *OURS[number].get((photos, printed), (photos, printed))))
         held = {(one.photos, one.method) for one in found}
-        extra = [line(photos, None, ours, method) for beside, ours, method in EXTRA[number] if beside == photos]
+        extra = [line(photos, None, ours, method) for beside, ours, method in wanted if beside == photos]
         found += [one for one in extra if (photos, one.method) not in held]
     return found
 

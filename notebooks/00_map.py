@@ -164,7 +164,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | Section 3: classifier-free guidance is a special case of Eq. 2 | `unires/tasks.py::guidance` | `80_prompts` | `test_engine.py::test_guidance_is_a_composition` |
 # | Eq. 4: the grid of weights, 1512 vectors | `unires/search.py::grid` | `60_search_weights` | `test_equations.py::test_the_grid_has_1512_and_252_vectors` |
 # | Eq. 3: the best weights of one photo, over the grid or over a few frequent vectors (Table 5) | `unires/search.py::best_of` | `60_search_weights` | `test_equations.py::test_best_of_finds_the_known_optimum` |
-# | Eq. 3 as the tables use it, by the profile's settings: a short list by NIQE, or the whole grid by MUSIQ with A.7's words on top | `benchmarks/table_methods.py::Methods`, `benchmarks/searches.py::grids` | `72_table2` | `test_searches.py::test_the_grid_has_its_parts`, `test_table_methods.py::test_the_grid_is_searched_by_the_profiles_judge`, `test_table_methods.py::test_words_come_on_top` |
+# | Eq. 3 as the tables use it, by the profile's settings: a short list by NIQE, or the whole grid by MUSIQ, also with A.7's words on top | `benchmarks/table_methods.py::Methods`, `benchmarks/searches.py::grids` | `72_table2` | `test_searches.py::test_the_grid_has_its_parts`, `test_table_methods.py::test_the_grid_is_searched_by_the_profiles_judge`, `test_table_methods.py::test_words_come_on_top` |
 # | Section 4 and Table 5: any list of weights, sampled and judged | `unires/search.py::among` | `85_metric_bias` | `test_search.py::test_lists_find_the_known_optimum` |
 # | After sampling: AdaIN gives back the colours of the LQ photo | `unires/colour.py::adain` | `40_one_expert` | `test_colour.py::test_adain_matches_mean_and_deviation` |
 # | SR's flaw: Real-ESRGAN's second-order pipeline, two rounds of blur, resize, noise and JPEG | `unires/degrade/super_resolution.py::draw`, `unires/degrade/super_resolution.py::SRSettings` | `10_photos_and_flaws` | `test_super_resolution.py::test_branches`, `test_super_resolution.py::test_settings_are_the_published_ones` |
@@ -245,14 +245,15 @@ print(f"the first convolution grows by {grown:,}")
 assert counts.loc["UNet", "paper"] == 865_910_724 + grown == 865_922_244
 
 # %% [markdown]
-# What each size works on, and how often it calls the UNet for one photo with one expert:
+# What each size was trained on, and how often it calls the UNet for one photo with one expert. (Any size can be restored:
+# a large photo goes through the network in overlapping tiles.)
 
 # %%
 sizes = unires.profiles.PROFILES.values()
 pd.DataFrame(
     {
-        "pixels a side": [c.evaluation.crop for c in sizes],
-        "latent": [f"{c.evaluation.crop // c.vae.factor}² x {c.vae.latent_channels}" for c in sizes],
+        "pixels a side": [c.train.stages[-1].crop for c in sizes],
+        "latent": [f"{c.train.stages[-1].crop // c.vae.factor}² x {c.vae.latent_channels}" for c in sizes],
         "DDIM steps": [c.sample.steps for c in sizes],
         "network guesses": [c.schedule.prediction for c in sizes],
         "checkpoint": [c.checkpoint or "none: random weights" for c in sizes],

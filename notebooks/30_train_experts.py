@@ -318,6 +318,7 @@ by_hand = np.mean((target - m) ** 2 / unit)
 
 library, per_task = jax.jit(lambda a, b, k: loss.ldm_loss(rebuild(a), b, k, plain, schedule))(arrays, batch, key)
 print(f"by hand {by_hand:.6f}   unires.loss {float(library):.6f}")
+print(f"of v itself, in no units: {np.mean((target - m) ** 2):.6f}")
 assert np.isclose(by_hand, library, rtol=1e-4)
 
 # %% [markdown]
@@ -327,6 +328,7 @@ assert np.isclose(by_hand, library, rtol=1e-4)
 # stand-in (without a prior: mean 0, unit 1). Its condition is sometimes missing, see section 4: then the copyist
 # sees zeros, and so does the formula. At small $t$ the copyist is punished hard, as the price list above says: there
 # $z_t$ nearly shows $z_0$ already, and it ignores that. The start of above knows better: it weighs both hints.
+# Compare the copyist with its last printed number; the first two are in units of what the flawed photo alone would cost.
 
 # %%
 def copyist(z_t, z_lq, t, context):
@@ -398,9 +400,10 @@ share.round(3)
 # **The sampler's own times.** A sampler of few steps only ever asks at a few times, the first of them pure noise. A
 # part of the draws (`sampler_share`) goes to the times of a sampler of a few steps (four for the base, for the
 # fine-tuning the three that the profile takes); the rest stays uniform, so that any number of steps works.
-# **Weights of the tasks** (`task_weights`): heavy flaws leave large errors, whose gradients drown those of light ones. Each task knows its prompt, so a weight
-# moves no expert's own optimum; it only says whose turn it is. The shares, counted on the same keys as `ldm_loss` draws
-# them:
+# **Weights of the tasks** (`task_weights`): heavy flaws leave large errors, whose gradients drown those of light ones. A task with its
+# prompt keeps its own optimum: the weight only says whose turn it is. Without a prompt it is otherwise. The blind expert's
+# optimum is the mean over the tasks *as weighted*, $p_k w_k$: the demo's weights lend noise .43 of it in place of .22, so
+# its BR leans towards denoising. The shares, counted on the same keys as `ldm_loss` draws them:
 
 # %%
 words = np.asarray(jax.random.uniform(k_words, (many,)))

@@ -238,8 +238,9 @@ else:
 # would cost, over all tasks; noise and slight defocus start below 1, low resolution and motion above. Where the crops
 # grow (dashed), the curves scatter more: 8 crops a step in place of 32. A curve that still falls at its end says that
 # the compute ended before the learning did. The right curves begin higher than the left ones end, for they ask at the
-# times of three steps, not four; they need not fall, since another term is what falls there: the distance of decoded
-# answers.
+# times of three steps, not four; they need not fall, since another term counts there too, the distance of decoded
+# answers. That one hardly falls either, as its crops grow in between: what the fine-tuning brought shows in the tables of
+# section 3, not in its curves.
 
 # %%
 logs = {name: Path(f"results/training/{name}_ldm_loss.jsonl") for name in ("demo_base", "demo")}

@@ -151,13 +151,14 @@ assert all((np.diff(times) < 0).all() for times in grids.values())
 # ## 3. The film
 # `Restorer.sample` returns the final latent and the estimate $\hat z_0$ after every step;
 # decoding each makes a film strip. The first estimate sees nothing in $z_T$ and rests on $z_{LQ}$
-# alone: it is the conditional mean, the safe and soft answer. Each later one has a $z_t$ that
+# alone: it is near the conditional mean, the safe and soft answer. Each later one has a $z_t$ that
 # already commits to some details, and so it may be sharper. The lower row shows how far each
 # picture is from the last estimate (brighter: further): coarse shapes are settled first, texture
 # last.
 #
-# Why the mean? Training minimised a squared error, so $\hat z_0 = \mathbb E[z_0 \mid z_t, z_{LQ},
-# s]$. Think of an edge that may lie in either of two places. At $t = T$ both are possible and the
+# Why the mean? Eq. 1 is a squared error, whose best answer is $\hat z_0 = \mathbb E[z_0 \mid z_t, z_{LQ},
+# s]$. (The shipped model's fine-tuning also looked at the decoded answers, notebook 30, which makes them somewhat
+# sharper than that.) Think of an edge that may lie in either of two places. At $t = T$ both are possible and the
 # mean shows a soft ramp. As noise is taken away, $z_t$ drifts a little towards one of the two,
 # the expectation follows, and the next step goes further the same way: a small accident of the
 # seed is amplified into a decision. The details are plausible, not known.
@@ -241,8 +242,8 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 
 # %% [markdown]
 # ## 5. How many steps?
-# The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is plain
-# regression: one network call, the conditional mean. More steps pay more network calls for more committed detail, and a
+# The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is a
+# regression: one network call, an answer near the conditional mean. More steps pay more network calls for more committed detail, and a
 # small network commits to wrong details too. Which column gets worse with every step, and when does the other stop
 # improving? (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
 #

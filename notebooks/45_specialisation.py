@@ -15,7 +15,7 @@
 # **Out:** a matrix, experts by flaws: rows of PSNR and LPIPS, two heat maps, and a table of bars with what was
 # measured beside each goal, reached or not.
 #
-# **Minutes:** smoke under 1 | demo about 25. It runs on request: `python -m benchmarks.run --profile demo --only
+# **Minutes:** smoke under 1 | demo about 13. It runs on request: `python -m benchmarks.run --profile demo --only
 # 45_specialisation`. Notebook 40 looks at eight photos of each set; a claim needs more.
 
 # %% tags=["parameters"]
@@ -178,8 +178,9 @@ assert np.isfinite(gain).all(axis=None) and (above.loc[list(specialisation.TEXT_
 # How to read it. A dark column on the right says that the experts disagree about this flaw: words matter there. A pale
 # column says that any expert will do. A row that is pale everywhere is a generalist; the blind expert BR, which
 # has seen all flaws without being told which, is the natural candidate. If it were the best everywhere, the words
-# would be noise. Compare the two severities of a flaw: a mild flaw leaves less to do, so the experts have less to
-# disagree about.
+# would be noise. Compare the two severities of a flaw. One might expect a mild flaw to leave less to disagree about; in
+# the demo's run the experts differ *more* on mild flaws, most of all on noise. Perhaps a heavy flaw makes all answers
+# alike, and a mild one leaves more that a wrong expert can spoil.
 #
 # ## 5 The bars
 #
@@ -222,7 +223,7 @@ save_figure(figure, run_dir, "45_examples.jpg")
 plt.show()
 
 # %% [markdown]
-# ## 6 DownLQ: told less, it invents more
+# ## 6 DownLQ: told less, does it invent more?
 #
 # The sixth expert has the words of super-resolution but sees a condition that was reduced and enlarged again. The paper
 # calls this a dial from fidelity to quality (its Figure 3): the larger the factor, the less the network is told, the

@@ -129,8 +129,9 @@ print("loaded:", ", ".join(peers) or "none")
 # ## 4 Ours
 #
 # First a second control: our own model in **one step**. At the first step it sees pure noise beside the flawed photo, so
-# all it can answer is the mean of the sharp latents that fit, as the regression network does, but with capacity left
-# for prompts and for the later steps. It counts among the others below.
+# all it can give is one answer near the mean of the sharp latents that fit, as the regression network does; but it has
+# prompts and later steps to keep in mind, and its fine-tuning looked at decoded answers, which that network's didn't. It
+# counts among the others below.
 #
 # Then three ways to use the model, all fixed beforehand. The **blind** expert alone: no choice to make. **Fixed
 # mixtures**: the paper's example and an even mix of the experts against motion and noise, the same for every photo.
@@ -187,8 +188,9 @@ for method, why in absent.items():
 table.round({"psnr": 2, "lpips": 3, "niqe": 2, "seconds": 2})
 
 # %% [markdown]
-# Up is better for PSNR, down for LPIPS and NIQE. Expect the judges to disagree. Methods that smooth win PSNR: the mean
-# of all photos that might have been is smooth. LPIPS asks whether the result looks like the sharp photo.
+# Up is better for PSNR, down for LPIPS and NIQE. Expect the judges to disagree. PSNR favours caution: the mean of all
+# photos that might have been is smooth. But smoothing alone doesn't win it; see where total variation stands. LPIPS asks
+# whether the result looks like the sharp photo.
 # NIQE asks whether it looks like *any* natural photo, so whoever paints crisp detail pleases it, right or wrong; and
 # one of our methods has chosen its weights by it, so NIQE can't judge that one.
 #

@@ -123,8 +123,9 @@ assert gap < 1e-3 * size
 # %% [markdown]
 # **Mixing in every step is not mixing photos.** After one step the two agree. But the network isn't linear: the
 # mixed latent is what *all* experts see in the next step, so each can react to what the others did. Averaging
-# two finished photos is a double exposure; composing is a conversation. With few steps it is a short one. The distance
-# between the two, as a PSNR (the higher, the closer), and what the judges say:
+# two finished photos is a double exposure; composing is a conversation. With few steps it is a short one, and nothing
+# promises that it pays on each photo: on the demo's, LPIPS prefers the double exposure. The distance between the two, as
+# a PSNR (the higher, the closer), and what the judges say:
 
 # %%
 half = {"SR": 0.5, "DN": 0.5}
@@ -175,7 +176,8 @@ print("one-hot = the single expert, bit for bit")
 #
 # A negative weight is no free lunch. It also multiplies what is *random* in a prediction: if the experts erred
 # independently with variance 1, the mixture's variance would be $\sum_k w_k^2$, which is smallest for equal weights
-# and grows beyond 1 as soon as we extrapolate. Hence the paper's bounds, -0.2 and 1.2. By hand, with random errors
+# and grows beyond 1 as soon as we extrapolate. A reason to keep
+# weights within bounds, as the paper does (-0.2 to 1.2). By hand, with random errors
 # in place of experts:
 
 # %%

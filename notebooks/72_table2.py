@@ -88,8 +88,8 @@ assert printed.loc["Real60", "clipiqa"].idxmax() == printed.loc["Real60", "maniq
 #   after it, and unsharp masking.
 # - **BR=1**, the blind expert alone: our model without any choice.
 # - **UniRes**, the profile's search: in smoke and demo that of notebook 60, through a short list of weights by NIQE; in the
-#   paper's profile the whole grid by MUSIQ, and the words of praise and blame (notebook 80) on top of what was found. The
-#   rows' method says which one it was.
+#   paper's profile the whole grid by MUSIQ. The rows' method says which one it was. The printed line is without the words
+#   of praise and blame (notebook 80), and so is ours; with them on top, the paper's appendix says, MUSIQ is 69.70.
 #
 # Photos that earlier notebooks of this run have restored and values that they have measured are taken from there. A row
 # that they have written isn't written again: of two equal rows one would some day be forgotten in a change.

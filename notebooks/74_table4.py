@@ -108,6 +108,7 @@ for names in ((), *tables.STRUCK):
 #
 # The paper's profile searches the whole grid on each photo anyway, by MUSIQ. There the grid, its range and the strike-outs
 # are lines of `complex` or of DiversePhotos itself: the search's ledger knows every score, so each costs one restoration.
+# One more line there puts the words of A.7 (notebook 80) on top of what the grid found; the paper's tables are without.
 #
 # The model that was trained on SR alone has a checkpoint of its own, `demo_sr_only`, which ships.
 

@@ -1,6 +1,5 @@
 """A profile's search has a name that says what it does, and the grid its parts."""
 
-from dataclasses import replace
 from math import comb
 
 from benchmarks import searches
@@ -13,18 +12,17 @@ from unires.tasks import NAMES
 
 def test_a_search_is_called_what_it_does():
     assert searches.search_name(DEMO.search) == searches.search_name(SMOKE.search) == SEARCH == "best of list by NIQE"
-    assert searches.search_name(PAPER.search) == "grid search by MUSIQ, words 1"
-    names = {searches.search_name(SearchConfig(*given)) for given in (("musiq",), ("niqe", "grid"), ("musiq", "grid"))}
-    assert names == {"best of list by MUSIQ", "grid search by NIQE", "grid search by MUSIQ"}
+    assert searches.search_name(PAPER.search) == "grid search by MUSIQ"
+    names = {searches.search_name(SearchConfig(*given)) for given in (("musiq",), ("niqe", "grid"))}
+    assert names == {"best of list by MUSIQ", "grid search by NIQE"}
 
 
 def test_the_grid_has_its_parts():
     assert searches.renamed(DEMO.search) == {SEARCH: SEARCH}
-    search = replace(PAPER.search, words=0.0)
-    lists, names = searches.grids(search), searches.renamed(search)
+    lists, names = searches.grids(PAPER.search), searches.renamed(PAPER.search)
     assert set(lists) == set(names.values()) and names[SEARCH] == names[GRID] == "grid search by MUSIQ"
     assert {name: len(lists[names[name]]) for name in (SEARCH, searches.RANGE)} == {SEARCH: 1512, searches.RANGE: 252}
-    assert (lists[names[searches.RANGE]] >= 0).all()
+    assert (lists[names[searches.RANGE]] >= 0).all() and len(lists[names[searches.WORDS]]) == 1512
     for struck in searches.STRUCK:
         part, k = lists[names[searches.without(struck)]], 6 - len(struck)
         assert len(part) == comb(4 + k, k - 1) + k * comb(4 + k, k - 2)  # counted by hand, as in notebook 74

@@ -64,15 +64,11 @@ def test_the_grid_is_searched_by_the_profiles_judge(gridded):
 
 
 def test_words_come_on_top(gridded, monkeypatch):
-    case, evaluation = Case("s", "i", Y, None), gridded.evaluation
-    plain, before = gridded(case, search_name(evaluation.config.search))
-    search = replace(evaluation.config.search, words=0.5)
-    monkeypatch.setattr(evaluation, "config", replace(evaluation.config, search=search))
-    methods, spoken = Methods(evaluation), LinearRestorer((*EXPERTS, POSITIVE, NEGATIVE), slopes=(*SLOPES, 0.1, 0.2))
-    monkeypatch.setitem(methods.__dict__, "engine", engine(SLOPES))
-    monkeypatch.setitem(methods.__dict__, "spoken", spoken)
-    photo, cost = methods(case, "grid search by MUSIQ, words 0.5")
-    assert cost["weights"] == before["weights"] | {"positive": 0.5, "negative": -0.5}
+    case, spoken = Case("s", "i", Y, None), LinearRestorer((*EXPERTS, POSITIVE, NEGATIVE), slopes=(*SLOPES, 0.1, 0.2))
+    plain, before = gridded(case, "grid search by MUSIQ")
+    monkeypatch.setitem(gridded.__dict__, "spoken", spoken)
+    photo, cost = gridded(case, "grid search by MUSIQ, words of A.7 on top")
+    assert cost["weights"] == before["weights"] | {"positive": 1, "negative": -1}
     np.testing.assert_allclose(photo, spoken(Y, cost["weights"]), atol=1e-5)
     assert np.abs(photo - plain).max() > 0.01
     assert cost["unet_calls"] == before["unet_calls"] + 3 * len(cost["weights"])
@@ -93,7 +89,7 @@ def test_of_a_large_photo_the_middle_is_searched(gridded, monkeypatch):
 def test_a_search_without_its_judge_says_so(evaluation, monkeypatch):
     monkeypatch.setenv("UNIRES_WEIGHTS", str(evaluation.run_dir))
     monkeypatch.setenv("TORCH_HOME", str(evaluation.run_dir))
-    search = SearchConfig("musiq", "grid", 1.0)
+    search = SearchConfig("musiq", "grid")
     monkeypatch.setattr(evaluation, "config", replace(evaluation.config, search=search))
     name, item = search_name(search), evaluation.sets["complex"][0]
     rows = table_runs.measured(evaluation, "t", "complex", [item], [name, "LQ"], ("psnr",))

@@ -127,7 +127,6 @@ class SearchConfig:
 
     score: str = "niqe"  # a metric without a reference
     vectors: str = "list"  # twelve by hand; or "grid": the paper's 1512
-    words: float = 0.0  # weight of A.7's positive words, and minus that of the negative ones, on top of what is found
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ def ldm_loss(
     blind expert is trained on. A network that starts from the LQ latent is measured in units of the error of
     that start, so 1 means "has learned nothing". The autoencoder gets no gradient. Each encoded pair is used for
     `config.train.draws` draws of (t, eps, dropped conditions): encoding is a good part of the cost.
-    `task_weights` keep a task of heavy flaws from drowning the others; each expert's own optimum stays where it is.
+    `task_weights` keep a task of heavy flaws from drowning the others. The optimum of an expert that knows its task
+    stays where it is; that of the blind one moves to the mean over the tasks as weighted.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
     In a stage that has a perceptual weight the first answers of the batch are decoded too, and their distance from the
     decoded z_0 is added: what an eye sees in the photo that the answer stands for.

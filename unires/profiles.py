@@ -120,7 +120,7 @@ PAPER = Config(
     ),
     sample=SampleConfig(steps=50, spacing="leading", tile=512, overlap=64),
     evaluation=EvaluationConfig(crop=256, crops=8, sets=SETS, lesson_steps=0, complex11=132, most=None),
-    search=SearchConfig(score="musiq", vectors="grid", words=1.0),
+    search=SearchConfig(score="musiq", vectors="grid"),
     checkpoint="paper",
     start="sd2",  # the public model, converted
 )
