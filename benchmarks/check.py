@@ -10,6 +10,7 @@ Exit status: 0 equal within the gates, or no numbers to compare, 1 not equal, or
 """
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -32,15 +33,21 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
         return 2
     committed = root / GOLDENS.get(given.profile, Path("results", given.profile))
     run_dir = root / "results" / "runs" / f"check-{given.profile}"
+    try:
+        run.plan(notebooks, given.profile, given.only)  # a misspelt name costs the earlier run nothing
+    except run.Refused as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
     shutil.rmtree(run_dir, ignore_errors=True)  # photos that an earlier run restored would be measured again
     words = ["--profile", given.profile, "--out", str(run_dir)]
     words += ["--only", *given.only] if given.only else []
     if status := run.main(words, notebooks=notebooks, root=root):
         return status
-    if given.update:
-        update(run_dir, committed)  # and judge it: a metric without a gate is found here, not by the next check
     try:
-        return compare.judge(committed, run_dir, sources=set(record.read_run(run_dir)["notebooks"]))
+        if given.update:
+            update(run_dir, committed)  # and judge it: a metric without a gate is found here, not by the next check
+        ran = set(record.read_run(run_dir)["notebooks"])  # of a whole run every row counts, whoever wrote it
+        return compare.judge(committed, run_dir, sources=ran if given.only else None)
     except (compare.Incomparable, OSError, record.RecordError) as error:
         print(f"cannot compare: {error}", file=sys.stderr)
         return 2
@@ -51,11 +58,14 @@ def update(run_dir: Path, committed: Path) -> None:
 
     Test: test_check.py::test_a_change_is_named
     """
-    shutil.rmtree(committed, ignore_errors=True)
     rows, story = record.read_rows(run_dir), record.read_run(run_dir)
+    beside = committed.with_name(f".{committed.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
     for source in sorted({row["source"] for row in rows}):
-        record.write_rows(committed, source, [{**row, "seconds": None} for row in rows if row["source"] == source])
-    record.write_run(committed, **{name: story.get(name) for name in KEPT}, finished=True)
+        record.write_rows(beside, source, [{**row, "seconds": None} for row in rows if row["source"] == source])
+    record.write_run(beside, **{name: story.get(name) for name in KEPT}, finished=True)
+    shutil.rmtree(committed, ignore_errors=True)
+    os.replace(beside, committed)
     print(f"{len(rows)} rows are the committed ones now: {committed}")
 
 

@@ -88,6 +88,7 @@ def _shifted(text: str) -> str:
 
 METRICS, TASKS, DEGRADE = "unires/metrics.py", "unires/tasks.py", "unires/degrade"
 TABLE4 = "benchmarks/paper/unires_table4.csv"
+CURVE = "test_fit.py::test_steps_are_those_of_a_loop_in_numpy"
 DRAWN = "test_complex11.py::test_the_manifest_is_what_the_seed_draws"
 
 MUTATIONS = (
@@ -220,6 +221,30 @@ MUTATIONS = (
         "benchmarks/readme.py",
         swap('"psnr": 2', '"psnr": 1'),
         "test_readme.py::test_means_are_those_of_the_rows",
+    ),
+    Mutation(
+        "a number of the paper's tables is copied wrong",
+        TABLE4,
+        swap("0.4173,47.76", "0.4713,47.76"),
+        "test_committed.py::test_the_papers_numbers_are_as_they_were_copied",
+    ),
+    Mutation(
+        "a number of a committed table is changed by hand",
+        "results/demo/tables/complex.csv",
+        swap("\nBR=1,8,2", "\nBR=1,8,3"),
+        "test_committed.py::test_tables_are_made_from_the_rows[complex]",
+    ),
+    Mutation(
+        "gradients are not clipped",
+        "unires/fit.py",
+        swap("optax.clip_by_global_norm(config.clip), step", "optax.identity(), step"),
+        CURVE,
+    ),
+    Mutation(
+        "the average of the weights has no ceiling",
+        "unires/fit.py",
+        swap("jnp.minimum(config.ema, (1 + step) / (10 + step))", "(1 + step) / (10 + step)"),
+        CURVE,
     ),
     Mutation(
         "the comparison sees only what grew",

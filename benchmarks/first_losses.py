@@ -84,7 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     run = RUN / given.profile
     shutil.rmtree(run, ignore_errors=True)  # an earlier run's losses would be compared in place of today's
     command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
-    run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
+    try:
+        run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
+    except RuntimeError as error:
+        print(f"nothing to compare: {error}", file=sys.stderr)
+        return 2
     worst, most = 0.0, allowed(given.profile)
     for part, steps in parts.items():
         again = losses(run / part / "loss.jsonl")[:steps]

@@ -270,9 +270,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: results/search, or results/search-PROFILE")
     parser.add_argument("--ledgers", type=Path, default=LEDGERS)
     given = parser.parse_args(argv)
-    config = profile(given.profile)
-    config = replace(config, sample=replace(config.sample, steps=given.steps or config.sample.steps))
     try:
+        config = profile(given.profile)
+        config = replace(config, sample=replace(config.sample, steps=given.steps or config.sample.steps))
         restorer, checkpoint = restorer_of(config)
         test = held_out_cases(given.images, given.side, config.degradations)
         learn = validation_cases(given.photos, given.learn, given.side, config.degradations)

@@ -70,6 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a pair differs")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="DIR")
     given = parser.parse_args(argv)
+    if not find(given.notebooks):
+        print(f"{given.notebooks} holds no notebook NN_name.py", file=sys.stderr)
+        return 2
     if given.check:
         found = differences(given.notebooks)
         for sentence in found:

@@ -128,7 +128,7 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
     given = {"profile": profile, "seed": seed, "run_dir": publish.named(run_dir, root), **extra}
     for path in notebooks:
         check(path, given)
-    _refuse_mixing(run_dir, profile, seed)
+    _refuse_mixing(run_dir, profile, seed, extra)
     planned = {path.stem: {"status": "not reached"} for path in notebooks}
     facts = _provenance(profile, seed)  # the notebooks add the hashes of the weights and photos that they use
     record.write_run(run_dir, **facts, parameters=extra, finished=False, notebooks=planned)
@@ -208,13 +208,13 @@ def _own_kernel() -> Iterator[None]:
             os.environ.update(before)
 
 
-def _refuse_mixing(run_dir: Path, profile: str, seed: int) -> None:
+def _refuse_mixing(run_dir: Path, profile: str, seed: int, extra: dict) -> None:
     if (run_dir / "run.json").exists():
         old = record.read_run(run_dir)
-        if (old.get("profile"), old.get("seed")) != (profile, seed):
+        if (old.get("profile"), old.get("seed"), old.get("parameters", {})) != (profile, seed, extra):
             raise Refused(
-                f"{run_dir} holds a run of profile {old.get('profile')!r}, seed {old.get('seed')}: "
-                "give another --out, or the same profile and seed"
+                f"{run_dir} holds a run of profile {old.get('profile')!r}, seed {old.get('seed')}, parameters "
+                f"{old.get('parameters', {})}: give another --out, or the same profile, seed and parameters"
             )
 
 
@@ -257,8 +257,9 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
         if (run_dir / "rows.jsonl").is_file():
             print(f"numbers in {place}/rows.jsonl")
         if given.publish:
+            whole = [path.stem for path in chosen]
             for name in given.only or (None,):
-                print(f"published {publish.publish(run_dir, root / 'results', name)}")
+                print(f"published {publish.publish(run_dir, root / 'results', name, whole)}")
     except (Refused, record.RecordError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ python -m benchmarks.ship results/runs/train-demo_regression --story    # weight
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from unires.models.store import WEIGHTS, load_checkpoint, read_story, write_beside
@@ -38,4 +39,7 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--story", action="store_true", help="story and curves alone; the weights stay where they are")
     given = parser.parse_args()
-    ship(given.run, None if given.story else WEIGHTS)
+    try:
+        ship(given.run, None if given.story else WEIGHTS)
+    except (ValueError, OSError) as error:
+        sys.exit(f"refused: {error}")

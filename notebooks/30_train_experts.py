@@ -489,7 +489,8 @@ settings
 # one. With $d = 0.999$ the average remembers about 1000 steps, which is bad at the start: after
 # 60 steps it would still be mostly the random initial weights. Hence $d_s = \min(d,
 # (1+s)/(10+s))$. The weight that the initial value has after $n$ such steps is the product of the
-# $d_s$; for the ramp alone it telescopes to $n!\,9!/(n+9)!$.
+# $d_s$; for the ramp alone it telescopes to $n!\,9!/(n+9)!$. On the ramp the average remembers about the
+# last ninth of all steps so far, and a training as short as ours never leaves it: $d$ is for longer ones.
 
 # %%
 steps = 60
@@ -498,7 +499,8 @@ left = np.prod(np.minimum(base.train.ema, ramp))
 closed = np.exp(sum(np.log(i) for i in range(1, 10)) - sum(np.log(steps + i) for i in range(1, 10)))
 without = base.train.ema**steps
 print(f"share of the initial weights after {steps} steps: {left:.1e}; without the ramp {without:.2f}")
-print(f"half-life at full d: {np.log(0.5) / np.log(base.train.ema):.0f} steps")
+d = base.train.ema
+print(f"the ramp reaches d = {d:g} at step {(10 * d - 1) / (1 - d):,.0f}; the base's training ends at {base.train.steps:,}")
 assert np.isclose(left, closed)
 
 # %% [markdown]

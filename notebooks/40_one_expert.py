@@ -491,8 +491,7 @@ winners.reindex(list(EXPERT_METHODS)).fillna(0).astype(int)
 # ## What to try
 # 1. Change `weights` to the wrong expert for the photo of the film. At which step does the path
 #    part from the right one?
-# 2. Replace `spacing="trailing"` by `"leading"` with `dataclasses.replace` and restore with 2 and
-#    with 50 steps. Where does the difference go, and what happens to the brightness before AdaIN?
+# 2. Replace `spacing="trailing"` by `"leading"` with `dataclasses.replace`, and `steps` by 2 and by 50. Where does the difference go, and what happens to the brightness before AdaIN?
 # 3. Average 2, 4, 8 and 16 seeds. Plot PSNR over the number and compare with the formula of
 #    section 4: how would the PSNR of infinitely many seeds follow from two?
 # 4. Give each tile a seed of its own in section 8, with a loop over `restorer(tile)`, and look

@@ -59,7 +59,8 @@ class LinearRestorer(Restorer):
             z = z * float(w @ slope) + jnp.einsum("k,khwc->hwc", w @ own, self.arrays["patterns"])[None, :h, :wide]
             return z + sum(float(v) * z_lq[e.factor] for v, e in zip(w, self.experts, strict=True) if v) / 4
 
-        return ddim(predict, z_t, self.schedule, steps or self.config.sample.steps, self.config.sample.spacing)
+        steps = steps or self.config.sample.steps
+        return ddim(predict, z_t, self.schedule, steps, self.config.sample.spacing_of(steps))
 
     def decode(self, z):
         return 0.5 + 0.04 * np.asarray(z)[0, :, :, :3].repeat(4, axis=0).repeat(4, axis=1)

@@ -25,6 +25,7 @@ def project(tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr(run, "main", ran)
+    folder_with(tmp_path / "notebooks", **{"10_first": "", "30_lesson": ""})
     (tmp_path / "value.txt").write_text("20")
     return tmp_path
 
@@ -64,6 +65,41 @@ def test_a_notebook_without_rows_is_no_failure(project, monkeypatch, capsys):
 
     assert silent("30_lesson") == 0 and "these notebooks write none" in capsys.readouterr().out
     assert silent("10_first") == 1 and "10_first / SR / a / LQ / psnr" in capsys.readouterr().out
+
+
+def test_a_whole_check_counts_every_row(project, monkeypatch, capsys):
+    """Also those of a notebook that is gone, and of one that nobody knows."""
+    words = ["--profile", "smoke"]
+    assert check.main([*words, "--update"], notebooks=project / "notebooks", root=project) == 0
+
+    def ran(words, **about):
+        folder = Path(words[words.index("--out") + 1])
+        record.write_rows(folder, "11_typo", [record.row("SR", "a", "LQ", "psnr", 20.0)])
+        record.write_run(folder, **FACTS, finished=True, notebooks={"30_lesson": {"status": "ok"}})
+        return 0
+
+    monkeypatch.setattr(run, "main", ran)
+    assert check.main(words, notebooks=project / "notebooks", root=project) == 1
+    printed = capsys.readouterr().out
+    assert "10_first / SR / a / LQ / psnr: missing, was 20" in printed
+    assert "11_typo / SR / a / LQ / psnr: new, is 20" in printed
+
+
+def test_a_misspelt_name_costs_nothing(project, capsys):
+    kept = project / "results" / "runs" / "check-smoke" / "kept.txt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    words = ["--profile", "smoke", "--only", "10_frist"]
+    assert check.main(words, notebooks=project / "notebooks", root=project) == 2 and kept.exists()
+    assert "choose from 10_first" in capsys.readouterr().err
+
+
+def test_an_update_that_finds_no_rows_keeps_the_old_ones(project, monkeypatch):
+    words = ["--profile", "smoke", "--update"]
+    assert check.main(words, notebooks=project / "notebooks", root=project) == 0
+    monkeypatch.setattr(run, "main", lambda words, **about: 0)
+    assert check.main(words, notebooks=project / "notebooks", root=project) == 2
+    assert len(record.read_rows(project / "benchmarks" / "smoke")) == 1
 
 
 def test_an_update_without_a_gate_fails(project, monkeypatch, capsys):

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 from linear import LinearRestorer
+from PIL import Image
 
-from unires.__main__ import main, parse_weights
+from unires.__main__ import main, parse_weights, seed
 from unires.models.ldm import take_apart
 from unires.models.store import random_model, save_checkpoint
 from unires.photo import read_photo, write_photo
@@ -20,14 +21,19 @@ def checkpoint(tmp_path_factory):
     return str(path)
 
 
-def photo(path):
-    write_photo(path, np.random.default_rng(0).random((48, 40, 3), np.float32))
+def photo(path, h=48, w=40):
+    write_photo(path, np.random.default_rng(0).random((h, w, 3), np.float32))
     return str(path)
 
 
 def test_weights_are_parsed():
     assert parse_weights("MD=0.6, DN=-0.2,DownLQ=0.6") == {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6}
-    for text, say in (("MD", "NAME=NUMBER"), ("XX=1", "unknown expert"), ("MD=0.6", "sum to 1")):
+    for text, say in (
+        ("MD", "NAME=NUMBER"),
+        ("XX=1", "unknown expert"),
+        ("MD=0.6", "sum to 1"),
+        ("MD=0.7,DN=0.5, MD=0.5", "MD is given twice"),
+    ):
         with pytest.raises(ValueError, match=say):
             parse_weights(text)
 
@@ -35,29 +41,51 @@ def test_weights_are_parsed():
 @pytest.mark.parametrize(
     "words,say",
     [
-        (["missing.png", "out.png"], "missing.png"),
+        (["missing.png", "out.png"], "missing.png: no such file or folder: check the path"),
+        (["missing", "out"], "missing: no such file or folder: check the path"),
+        (["empty", "out"], "empty holds no photo"),
         (["in.png", "out.png", "--weights", "SR=2"], "sum to 1"),
+        (["in.png", "out.png", "--weights", ""], "NAME=NUMBER"),
         (["in.png", "out.png", "--checkpoint", "nowhere"], "no checkpoint nowhere"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, say):
     monkeypatch.chdir(tmp_path)
     photo(tmp_path / "in.png")
-    assert main(["restore", *words]) in (1, 2)
+    (tmp_path / "empty").mkdir()
+    assert main(["restore", *words]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and error[0].startswith("unires: ") and say in error[0]
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_folder_with_one_bad_photo(tmp_path, checkpoint, capsys):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    photo(folder / "good.png")
+@pytest.mark.parametrize("word", ["-1", "4294967296", "99999999999999999999", "1.5"])
+def test_seeds_are_checked(word, capsys):
+    for words in (["restore", "in.png", "out.png"], ["train", "--photos", "x"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, "--seed", word])
+        told = "invalid seed value: '1.5'" if word == "1.5" else f"{word} is not from 0 to 4294967295"
+        assert f"argument --seed: {told}" in capsys.readouterr().err
+    assert seed("4294967295") == 2**32 - 1
+
+
+def test_a_folder_with_bad_photos(tmp_path, checkpoint, capsys):
+    """What can't be read or written is named and the others are restored, of any format; what is no photo is not."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for made in (folder / "album.png", out / "blocked.png"):
+        made.mkdir(parents=True)
     (folder / "bad.jpg").write_text("not a photo")
-    out = tmp_path / "out"
+    (folder / "notes.txt").write_text("not a photo")
+    photo(folder / "blocked.png")
+    photo(folder / "good.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    Image.open(folder / "good.png").save(folder / "old.GIF")
     assert main(["restore", str(folder), str(out), "--checkpoint", checkpoint, "--steps", "1"]) == 1
-    assert "bad.jpg" in capsys.readouterr().err
-    assert read_photo(out / "good.png").shape == (48, 40, 3) and len(list(out.iterdir())) == 1
+    told = capsys.readouterr().err.splitlines()
+    for line, say in zip(told, ("bad.jpg: not", "blocked.png: cannot be written", "loop.png: no such"), strict=True):
+        assert line.startswith("unires: ") and say in line
+    assert {path.name for path in out.iterdir()} == {"blocked.png", "good.png", "old.png"}
+    assert read_photo(out / "good.png").shape == read_photo(out / "old.png").shape == (48, 40, 3)
 
 
 def test_nothing_is_overwritten(tmp_path, capsys):
@@ -77,16 +105,52 @@ def test_nothing_is_overwritten(tmp_path, capsys):
 
 
 def test_weights_are_searched(tmp_path, monkeypatch, capsys):
-    """The printed mix, given by hand, restores the same photo."""
+    """The printed mix, given by hand, restores the same photo; on a terminal that wants no bars there are none."""
     restorer = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))
     monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: restorer)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
     source = photo(tmp_path / "in.png")
     assert main(["restore", source, str(tmp_path / "auto.png"), "--weights", "auto"]) == 0
-    name, mix = capsys.readouterr().out.strip().split(": --weights ")
-    assert name == "in.png" and set(parse_weights(mix)) <= {e.name for e in restorer.experts}
+    told = capsys.readouterr()
+    name, mix = told.out.strip().split(": --weights ")
+    assert told.err == "" and name == "in.png" and set(parse_weights(mix)) <= {e.name for e in restorer.experts}
     assert main(["restore", source, str(tmp_path / "by_hand.png"), "--weights", mix]) == 0
     apart = read_photo(tmp_path / "auto.png") - read_photo(tmp_path / "by_hand.png")
     assert np.abs(apart).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize(
+    "name,terminal,disable,bars",
+    [
+        ("", True, "", {"photos", "restore"}),
+        ("b.png", True, "", {"restore"}),
+        ("a.png", True, "", set()),
+        ("", False, "", set()),
+        ("", True, "1", set()),
+    ],
+)
+def test_bars_are_for_terminals(tmp_path, monkeypatch, capsys, name, terminal, disable, bars):
+    """Bars of photos and of tiles, where there are several: on a terminal, if the environment doesn't forbid them."""
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: LinearRestorer())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TQDM_DISABLE", disable)
+    source = tmp_path / "in"
+    source.mkdir()
+    photo(source / "a.png")
+    photo(source / "b.png", 64, 100)
+    assert main(["restore", str(source / name), str(tmp_path / "out.png"), "--steps", "1"]) == 0
+    told = capsys.readouterr().err
+    assert {bar for bar in ("photos", "restore") if f"{bar}:" in told} == bars and bool(told) == bool(bars)
+
+
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", interrupted)
+    assert main(["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png")]) == 130
+    assert capsys.readouterr().err == "unires: interrupted\n"
 
 
 def test_a_model_that_was_never_tuned_is_warned_of(tmp_path, monkeypatch, capsys):

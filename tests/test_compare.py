@@ -110,13 +110,10 @@ def test_another_device_has_its_own_gate(runs, capsys, change, within, beyond, s
     assert f"the runs also differ in device.{name}: {DEVICE.get(name)} -> {change[name]}" in printed
 
 
-def test_kin_differ_in_their_instructions_alone():
+def test_kin_differ_in_their_cores_alone():
     old, new = ({**DEVICE, "instructions": known} for known in ("X86_V3", "X86_V4"))
-    assert (compare.likeness(old, old), compare.likeness(old, new), compare.likeness(old, DEVICE)) == (
-        "same",
-        "kin",
-        "kin",
-    )
+    assert compare.likeness(old, old) == "same"
+    assert {compare.likeness(old, other) for other in (new, DEVICE, {**old, "cores": 4})} == {"kin"}
     assert compare.likeness(old, {**new, "platform": "gpu"}) == compare.likeness(None, DEVICE) == "other"
 
 
@@ -133,6 +130,30 @@ def test_near_ties_of_a_search_fall_either_way(runs, capsys):
     edit(runs, 2, weights={"MD": 1.0})
     status, printed = verdict(runs, capsys)
     assert status == 1 and "(+7, allowed 0.5)" in printed and printed.count('weights {"') == 2
+
+
+def test_a_method_that_is_called_by_its_weights_has_no_ties():
+    old, new = ([{**record.row("SR", "x", "SR=1", "psnr", 20, weights={w: 1.0}), "source": "a"}] for w in ("SR", "MD"))
+    (breach,) = compare.compare(old, new, GATES, "other")
+    assert 'weights {"SR": 1.0} -> {"MD": 1.0}' in breach
+
+
+@pytest.mark.parametrize("gate", ["nan", "inf", "-1", "'x'"])
+def test_a_gate_that_lets_all_through_is_refused(runs, capsys, gate):
+    (runs / "gates.toml").write_text(f"[demo]\npsnr = {{ same = {gate}, kin = 0.1, other = 0.5 }}\n")
+    status, printed = verdict(runs, capsys)
+    assert status == 2 and "a gate of 'psnr' is no number of at least 0" in printed
+
+
+def test_what_the_runs_were_made_with_is_told_though_no_value_moved(runs, capsys):
+    for name, known in (("old", "aa"), ("new", "bb")):
+        record.write_run(runs / name, checkpoints={"demo": known}, seed=0, versions={"jax": known})
+    status, printed = verdict(runs, capsys)
+    assert status == 0 and "the runs also differ in checkpoints.demo: aa -> bb\n3 rows compared" in printed
+    assert "versions" not in printed
+    record.write_run(runs / "new", seed=7)
+    status, printed = verdict(runs, capsys)
+    assert status == 2 and "was made with seed none" in printed and "with 7" in printed
 
 
 def test_the_worst_comes_first(runs, capsys):

@@ -97,6 +97,13 @@ def test_sampler_and_schedule_can_be_made(config):
     assert len(times) == config.sample.steps
 
 
+def test_few_steps_begin_with_noise():
+    """One step of "leading" would ask at t = 1, of a latent that is pure noise."""
+    sample, schedule = PROFILES["paper"].sample, Schedule.make(PROFILES["paper"].schedule)
+    assert sample.spacing == sample.spacing_of(50) == "leading" and schedule.grid(1, "leading")[0] == 1
+    assert {int(schedule.grid(n, sample.spacing_of(n))[0]) for n in (1, 2, 26, 49)} == {999}
+
+
 def test_what_the_paper_gives():
     """Section 3: prompts, probabilities, dropped conditions, learning rate, steps and batch."""
     assert [(t.name, t.prompt, t.probability) for t in TASKS] == [

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from flax import nnx
 from public_models import SMALL, random_arrays, single_file
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.peers import import_torchvision
 from unires.__main__ import main
 from unires.config import UNetConfig
 from unires.models import names
@@ -23,6 +25,8 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.names import FOLDERS, places, shapes
 from unires.models.store import CheckpointError, load_checkpoint
 from unires.profiles import DEMO, PAPER
+from unires.sample import ddim
+from unires.schedule import Schedule
 
 TEXT = names.SINGLE["text"]
 UNET = "diffusion_pytorch_model.safetensors"
@@ -227,7 +231,7 @@ def test_the_widened_model_is_the_narrow_one_bit_for_bit(arrays, folder):
 
 
 def test_wrong_files_are_refused(arrays, folder, tmp_path):
-    for name in ("model.ckpt", "weights.bin", "a.pt", "b.pth"):
+    for name in ("model.ckpt", "weights.bin", "a.pt", "b.pth", "c.pkl"):
         with pytest.raises(CheckpointError, match=rf"{name} is a pickle.*[\s\S]*weights_only=True[\s\S]*save_file"):
             open_source(tmp_path / name)
     with pytest.raises(CheckpointError, match="nowhere.safetensors not found"):
@@ -262,8 +266,23 @@ def test_settings_that_no_shape_tells_are_compared(folder):
         CheckpointError, match="attention_head_dim 8, .*hidden_act 'quick_gelu', the profile small has 'gelu'"
     ):
         convert(open_source(folder), SMALL)
-    path.write_text("{")
-    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"null", b'{"a": "\xff"}'])
+@pytest.mark.parametrize("name", ["unet/config.json", "scheduler/scheduler_config.json", f"unet/{UNET}.index.json"])
+def test_damaged_settings_are_named(folder, name, text):
+    if "index" in name:
+        (folder / "unet" / UNET).unlink()
+    (folder / name).write_bytes(text)
+    with pytest.raises(CheckpointError, match=f"{name} (is not valid JSON .*|holds no JSON object): fetch it again"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize("index", [{}, {"weight_map": []}, {"weight_map": {"a": []}}, {"weight_map": {"a": 1}}])
+def test_an_index_without_shards_is_named(folder, index):
+    (folder / "unet" / UNET).unlink()
+    (folder / "unet" / f"{UNET}.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=f"{UNET}.index.json is no index of shards"):
         open_source(folder)
 
 
@@ -273,9 +292,10 @@ def test_the_prediction_comes_from_the_scheduler(arrays, folder, tmp_path):
     assert convert_file(folder, out, SMALL)["config"]["schedule"]["prediction"] == "v"
     with pytest.raises(CheckpointError, match="'eps' prediction was asked for, but .* 'v_prediction'"):
         convert_file(folder, out, SMALL, prediction="eps")
-    path.write_text(json.dumps({"prediction_type": "sample"}))
-    with pytest.raises(CheckpointError, match="'sample': known are epsilon, v_prediction"):
-        convert_file(folder, out, SMALL)
+    for unknown in ("sample", ["x"]):
+        path.write_text(json.dumps({"prediction_type": unknown}))
+        with pytest.raises(CheckpointError, match=f"{re.escape(repr(unknown))}: known are epsilon, v_prediction"):
+            convert_file(folder, out, SMALL)
     path.unlink()
     assert convert_file(folder, out, SMALL)["config"]["schedule"]["prediction"] == "eps"
 
@@ -298,6 +318,62 @@ def test_a_converted_file_is_a_checkpoint(arrays, folder, tmp_path):
         np.testing.assert_array_equal(array, kept.astype(np.float32))
 
 
+@pytest.mark.parametrize("out", ["source.safetensors", "linked.safetensors", "sub/../source.safetensors"])
+def test_the_source_is_not_replaced(arrays, tmp_path, out):
+    """A single file; `linked` is another name of it, and may be given as the source too."""
+    path, linked = tmp_path / "source.safetensors", tmp_path / "linked.safetensors"
+    save_file(single_file(arrays), path)
+    linked.symlink_to(path)
+    before = sorted(tmp_path.rglob("*")), path.read_bytes()
+    for source in (path, linked):
+        with pytest.raises(CheckpointError, match=r"would replace a file of .*\.safetensors: give another OUT"):
+            convert_file(source, tmp_path / out, SMALL)
+    assert (sorted(tmp_path.rglob("*")), path.read_bytes()) == before
+
+
+@pytest.mark.parametrize("out", [f"unet/{UNET}", "text_encoder/model.safetensors", "vae/config.safetensors"])
+def test_no_file_of_a_source_is_replaced(folder, out):
+    """The last would write its story over the autoencoder's config.json."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match=f"{out} would replace a file of .*source: give another OUT"):
+        convert_file(folder, folder / out, SMALL)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    convert_file(folder, folder / "beside.safetensors", SMALL)
+
+
+def test_what_is_not_finite_is_not_converted(folder, tmp_path):
+    def spoil(found):
+        found["mid_block.resnets.0.norm1.bias"][3] = np.nan
+
+    edit(folder / "unet" / UNET, spoil)
+    with pytest.raises(CheckpointError, match="source: unet/mid_block.resnets.0.norm1.bias holds .* not finite: fetch"):
+        convert_file(folder, tmp_path / "out" / "lean.safetensors", SMALL, prompts=["Denoise"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_diffusers_samples_as_we_do(folder):
+    """Its DDIM, from our scheduler_config.json, on Gaussian data, whose best prediction is a formula."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("diffusers")
+    import_torchvision()
+    from diffusers import DDIMScheduler
+
+    schedule, mean, spread, steps = Schedule.make(PAPER.schedule), 0.4, 0.7, 50
+
+    def predict(z, alpha, sigma):
+        return sigma * (z - alpha * mean) / (alpha**2 * spread**2 + sigma**2)
+
+    alpha, sigma = jnp.asarray(schedule.alpha), jnp.asarray(schedule.sigma)
+    z_t = np.random.default_rng(0).standard_normal((1, 4, 4, 4), np.float32)
+    ours, _ = ddim(lambda z, t: predict(z, alpha[t], sigma[t]), z_t, schedule, steps, PAPER.sample.spacing)
+    sampler, z = DDIMScheduler.from_pretrained(str(folder / "scheduler")), torch.from_numpy(z_t)
+    sampler.set_timesteps(steps)
+    for t in sampler.timesteps:
+        eps = predict(z, float(schedule.alpha[t]), float(schedule.sigma[t]))
+        z = sampler.step(eps, t, z).prev_sample
+    np.testing.assert_allclose(ours, z.numpy(), atol=1e-4)
+
+
 def test_the_command_line(arrays, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("unires.__main__.profile", lambda name: SMALL)
     monkeypatch.setattr("unires.__main__.PROFILES", {"demo": SMALL, "paper": SMALL})
@@ -309,7 +385,7 @@ def test_the_command_line(arrays, folder, tmp_path, monkeypatch, capsys):
         file = "model.safetensors" if part == "text" else UNET
         same(load_file(tmp_path / "again" / folder_name / file), load_file(folder / folder_name / file))
     assert main(["convert", str(tmp_path / "model.ckpt"), str(out)]) == 2
-    assert capsys.readouterr().err.startswith("unires: model.ckpt is a pickle")
+    assert capsys.readouterr().err.startswith(f"unires: {tmp_path / 'model.ckpt'} is a pickle")
 
 
 def test_the_hub_is_asked_for_a_pinned_commit(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -248,6 +249,8 @@ def test_best_of_keeps_the_first_of_equals_and_needs_a_list():
     choice = best_of(lambda w: calls.append(w) or grey, np.eye(6)[[3, 1, 4]], lambda photo: 7.0)
     assert weights_dict(choice.weights) == {"DD": 1.0} and choice.scores == (7.0, 7.0, 7.0)
     assert len(calls) == 3
+    scores = iter((np.nan, 1.0, 2.0))
+    assert best_of(lambda w: grey, np.eye(6)[[3, 1, 4]], lambda photo: next(scores)).score == 2.0
     with pytest.raises(ValueError, match="no candidate weights"):
         best_of(lambda w: grey, [], lambda photo: 0.0)
 
@@ -265,10 +268,13 @@ def test_weights_are_checked():
         ({"SR": 0.5}, "sum to 1 .*0.5"),
         ({"SR": float("nan"), "MD": 1.0}, "finite"),
         ({"SR": float("inf"), "MD": float("-inf")}, "finite"),
+        ({"SR": 1e39, "MD": -1e39}, "finite"),  # without a warning, too
+        ({"SR": 3e38, "MD": 3e38}, "sum to 1 .*6e.38"),
         ({}, "sum to 1"),
         (np.full(5, 0.2), "6 numbers"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message), warnings.catch_warnings():
+            warnings.simplefilter("error")
             weights_vector(bad)
 
 

@@ -206,6 +206,12 @@ def test_the_perceptual_term_looks_at_decoded_answers(prediction, draws):
     rows = np.repeat(np.arange(4), draws)
     term = (rows * np.array(weights)[rows] * off**2).mean()  # the first four rows have the four tasks
     assert float(loss) == pytest.approx(float(plain) + term, rel=1e-3)
+    halves = [data | {name: data[name][i::2] for name in data.keys() - {"ids"}} for i in (0, 1)]
+    whole, *parts = (  # micro-batches of every other row judge the same rows together
+        ldm_loss(StandIn(lambda z_t, *_: 0.1 * z_t), rows, KEY, config, schedule, part, distance)[0]
+        for rows, part in ((data, None), (halves[0], (0, 2)), (halves[1], (1, 2)))
+    )
+    assert float(sum(parts)) / 2 == pytest.approx(float(whole), rel=1e-5)
 
 
 def seen(config, b: int = 2000, seed: int = 0) -> tuple[dict, dict]:

@@ -2,13 +2,14 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from unires.photo import PhotoError, as_photo, read_photo, write_photo
+from unires.photo import PhotoError, as_photo, named_as_photo, read_photo, write_photo
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -244,7 +245,10 @@ def test_as_photo_refuses(array, reason):
         as_photo(array, "portrait")
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("a.png", 0.5001 / 255), ("a.JPG", 0.05), ("a.jpeg", 0.05)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("a.png", 0.5001 / 255), ("a.JPG", 0.05), ("a.jpeg", 0.05), pytest.param(f"{'a' * 251}.png", 0.01, id="long")],
+)
 def test_write_and_read_back(name, tolerance, tmp_path):
     path = tmp_path / name
     x, y = np.meshgrid(np.linspace(0, 1, 32), np.linspace(0, 1, 24))
@@ -279,8 +283,16 @@ def test_write_refuses(name, photo, reason, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_over_a_directory_is_refused_and_leaves_nothing(tmp_path):
+def test_write_where_a_file_or_folder_lies(tmp_path):
+    """A folder of the photo's name, and a file in its folder's place: refused, and nothing is left."""
     (tmp_path / "a.png").mkdir()
-    with pytest.raises(PhotoError, match="cannot be written"):
-        write_photo(tmp_path / "a.png", COLOURS)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    (tmp_path / "b").touch()
+    for path, why in (("a.png", "directory"), ("b/c.png", "Not a directory")):
+        with pytest.raises(PhotoError, match=f"{path}: cannot be written .*{why}"):
+            write_photo(tmp_path / path, COLOURS)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.png", "b"]
+
+
+def test_names_of_photos():
+    names = ["a.PNG", "a.jpg", "a.gif", "a.avif", "a.jp2", "a.webp", "a.txt", "a.json", "a.pdf", "a.mpg", "png"]
+    assert [name for name in names if named_as_photo(Path(name))] == names[:6]

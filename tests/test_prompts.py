@@ -14,7 +14,7 @@ from unires.models.prompts import embed, load_prompts, prompts_path, save_prompt
 from unires.models.store import CheckpointError, random_model, save_checkpoint
 from unires.models.text import tokenize
 from unires.profiles import PAPER, SMOKE
-from unires.restore import Restorer, load
+from unires.restore import Restorer, _load, load
 from unires.tasks import EXPERTS, NEGATIVE, POSITIVE
 
 PHRASES = [
@@ -123,6 +123,6 @@ def test_no_text_tower_is_needed(model, tmp_path):
     save_checkpoint(large, bare, SMOKE, story | {"profile": "paper"})
     assert load(large).config.sample == PAPER.sample != lean.config.sample  # as its story says
     prompts_path(path).unlink()
-    load.cache_clear()
+    _load.cache_clear()
     with pytest.raises(CheckpointError, match="small.prompts.safetensors is missing"):
         load(path)

@@ -114,11 +114,36 @@ def test_two_rows_of_one_name_are_refused(tmp_path):
 
 def test_a_damaged_line_is_named(tmp_path):
     path = record.write_rows(tmp_path, "a", [made("x"), made("y")])
-    path.write_text(path.read_text()[:-20])
+    whole = path.read_text()
+    path.write_text(whole[:-20])
     with pytest.raises(record.RecordError, match=r"rows\.jsonl, line 2"):
         record.read_rows(tmp_path)
+    for line in (b"[]", b"null", b'"\xff"'):
+        path.write_bytes(json.dumps(json.loads(whole.splitlines()[0])).encode() + b"\n" + line + b"\n")
+        with pytest.raises(record.RecordError, match=r"rows\.jsonl, line 2"):
+            record.read_rows(tmp_path)
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         record.read_rows(tmp_path / "elsewhere")
+
+
+def test_only_a_newline_ends_a_line(tmp_path):
+    names = [f"caf{sign}e" for sign in ("\u2028", "\u2029", "\x85", "\x0b", "\r", "\n")]
+    record.write_rows(tmp_path, "a", [made(name) for name in names])
+    assert {row["image"] for row in record.read_rows(tmp_path)} == set(names)
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    before = record.write_rows(tmp_path, "a", [made()]).read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        record.write_rows(tmp_path, "a", [made("\udc80")])  # as a file's name that is not UTF-8
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        record.write_rows(tmp_path, "a", [made(value=1.0)])
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("rows.jsonl", before)]
 
 
 def test_facts_of_a_run_add_up(tmp_path):
@@ -131,9 +156,10 @@ def test_facts_of_a_run_add_up(tmp_path):
 def test_a_run_without_its_story_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"run\.json"):
         record.read_run(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(record.RecordError, match=r"run\.json is not JSON"):
-        record.read_run(tmp_path)
+    for text, say in ((b"{", "is not JSON"), (b'"\xff"', "is not JSON"), (b"[]", "holds no JSON object")):
+        (tmp_path / "run.json").write_bytes(text)
+        with pytest.raises(record.RecordError, match=rf"run\.json {say}"):
+            record.read_run(tmp_path)
 
 
 def test_provenance_names_code_versions_and_device(tmp_path):
@@ -165,7 +191,7 @@ def test_instructions_are_those_that_numpy_takes():
 
 
 def test_committed_results_are_valid():
-    for path in sorted((ROOT / "results").glob("*/rows.jsonl")):
+    for path in sorted(p for p in (ROOT / "results").glob("**/rows.jsonl") if "runs" not in p.parts):
         rows = record.read_rows(path)
         assert rows, f"{path} holds no rows"
         assert record.read_run(path.parent)["finished"] is True

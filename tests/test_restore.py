@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from unires.models.ldm import take_apart
 from unires.models.prompts import embed, prompts_path, save_prompts
 from unires.models.store import CheckpointError, random_model, save_checkpoint
-from unires.profiles import SMOKE
-from unires.restore import COLOURS, Restorer, feather, load, restorer_of, starts, untaught, with_factor
+from unires.profiles import DEMO, SMOKE
+from unires.restore import COLOURS, Restorer, feather, load, restore, restorer_of, starts, untaught, with_factor
 from unires.tasks import EXPERTS, down_lq_experts
 
 
@@ -38,6 +39,13 @@ def test_the_noise_is_jaxs_own(restorer):
     f, c = SMOKE.vae.factor, SMOKE.vae.latent_channels
     expected = jax.random.normal(jax.random.key(5), (1, 48 // f, 64 // f, c))
     np.testing.assert_array_equal(restorer.noise(48, 64, 5), expected)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
+def test_seeds_are_32_bits(restorer, seed):
+    assert not np.array_equal(restorer.noise(64, 64, 2**32 - 1), restorer.noise(64, 64, 0))
+    with pytest.raises(ValueError, match=f"seed {seed}: give a whole number from 0 to 4294967295"):
+        restorer(np.zeros((64, 64, 3), np.uint8), seed=seed)
 
 
 def test_a_restored_photo_has_the_colours_of_the_flawed_one(restorer, monkeypatch):
@@ -106,3 +114,30 @@ def test_a_public_model_that_was_never_tuned_is_known(tmp_path):
     photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
     assert load(path)(photo, steps=1).shape == photo.shape  # whoever asks for it by name may look at it
     assert untaught({"widened": True, "outcome_ldm": {"steps": 3}}) is untaught({"widened": False}) is None
+
+
+def test_what_is_loaded_is_what_is_there(tmp_path, monkeypatch):
+    """Loaded once; but anew after another model came to the file's place, and from another folder of the same name."""
+    for folder, seed in (("one", 0), ("two", 1), ("one", 2)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        arrays = take_apart(random_model(SMOKE, seed))[0]
+        save_checkpoint(path := Path("small.safetensors"), arrays, SMOKE, {"profile": "smoke"})
+        found = load(path)
+        assert load(path) is found is load(str(path.absolute()))
+        for name, array in arrays.items():
+            np.testing.assert_allclose(found.arrays[name], array, atol=0.02 * np.abs(array).max())  # bfloat16
+    photo, words = np.random.default_rng(0).random((64, 64, 3), np.float32), {"seed": 3, "steps": 1}
+    np.testing.assert_array_equal(restore(photo, checkpoint=path, **words), found(photo, **words))
+
+
+def test_any_list_of_experts_loads(tmp_path):
+    """And a story whose profile is no name at all is read as the demo's, as one without a profile."""
+    saved(tmp_path / "a.safetensors", profile=["smoke"])
+    dial = load(tmp_path / "a.safetensors", experts=list(down_lq_experts((1, 8))))
+    assert dial.experts == down_lq_experts((1, 8)) and dial.config.sample == DEMO.sample
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint .*a.safetensors"):
+        load(tmp_path / "a.safetensors")

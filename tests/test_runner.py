@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +62,11 @@ def project(tmp_path_factory):
         partial = root / "results" / "runs" / "r" / "failed" / "20_second.ipynb"
         after_failure = {"status": failed, "run": story, "partial": partial.read_text()}
         folder_with(notebooks, **{"20_second": "print(rate)"})
-        words += ["--only", "20_second", "-p", "rate=2"]
+        words += ["--only", "20_second"]
         mended = run.main(words, notebooks=notebooks, root=root)
         publish.publish(root / "results" / "runs" / "r", root / "results")
+        words[words.index("--out") + 1] = str(root / "results" / "runs" / "p")
+        assert run.main([*words, "-p", "rate=2"], notebooks=notebooks, root=root) == 0
     return {"root": root, "failed": after_failure, "mended": mended}
 
 
@@ -83,12 +86,14 @@ def test_a_mended_notebook_finishes_the_run(project):
     assert story["finished"] is True and story["seconds"] > 0
     assert not (run_dir / "failed").exists()
     executed = nbformat.read(run_dir / "notebooks" / "20_second.ipynb", as_version=4)
-    assert executed.cells[-1].outputs[0].text == "2\n"
+    assert executed.cells[-1].outputs[0].text == "0.5\n"
 
 
 def test_parameters_reach_the_notebook(project):
     (row,) = record.read_rows(project["root"] / "results" / "runs" / "r")
     assert (row["source"], row["image"], row["value"]) == ("10_first", "smoke", 7)
+    told = nbformat.read(project["root"] / "results" / "runs" / "p" / "notebooks" / "20_second.ipynb", as_version=4)
+    assert told.cells[-1].outputs[0].text == "2\n"
 
 
 def test_executed_notebooks_hold_nothing_of_this_machine(project):
@@ -128,7 +133,7 @@ def test_publishing_replaces_the_folder_and_refuses_what_is_unfit(tmp_path, monk
     old.parent.mkdir()
     old.write_text("old")
     record.write_rows(run_dir, "a", [record.row("SR", "x", "LQ", "psnr", 1.0)])
-    record.write_run(run_dir, profile="demo", finished=False)
+    record.write_run(run_dir, profile="demo", finished=False, notebooks={"a": {"status": "ok"}})
     with pytest.raises(publish.PublishError, match="not finished"):
         publish.publish(run_dir, tmp_path)
     record.write_run(run_dir, finished=True)
@@ -138,10 +143,29 @@ def test_publishing_replaces_the_folder_and_refuses_what_is_unfit(tmp_path, monk
         patch.setattr(publish, "LIMIT", 4000)
         with pytest.raises(publish.PublishError, match=r"figures/big\.png is the largest"):
             publish.publish(run_dir, tmp_path)
+    with pytest.raises(publish.PublishError, match="no whole run, it lacks b_2"):
+        publish.publish(run_dir, tmp_path, whole=("a", "b_2"))
     assert old.exists()
     publish.publish(run_dir, tmp_path)
     names = sorted(path.name for path in (tmp_path / "demo").iterdir())
     assert names == ["figures", "rows.jsonl", "run.json"]
+    record.write_run(run_dir, parameters={"steps": 99})
+    with pytest.raises(publish.PublishError, match="parameters given by hand: {'steps': 99}"):
+        publish.publish(run_dir, tmp_path)
+
+
+def test_pages_get_new_texts_but_no_new_code(project, tmp_path):
+    results, notebooks = tmp_path / "results", tmp_path / "notebooks"
+    shutil.copytree(project["root"] / "results" / "smoke", results / "smoke")
+    shutil.copytree(project["root"] / "notebooks", notebooks)
+    assert publish.texts(results, notebooks) == ([], [])
+    for name, old, new in (("10_first", "It writes", "This writes"), ("20_second", "print(rate)", "print(rate, 1)")):
+        path = notebooks / f"{name}.py"
+        path.write_text(path.read_text().replace(old, new))
+    assert publish.texts(results, notebooks) == (["10_first"], ["20_second"])
+    before, after = (nbformat.read(r / "smoke" / "notebooks" / "10_first.ipynb", 4).cells for r in
+                     (project["root"] / "results", results))  # fmt: skip
+    assert "This writes one row." in after[0].source and after[1:] == before[1:] and after[-1].outputs
 
 
 def test_a_notebook_on_request_has_its_own_folder(tmp_path):
@@ -194,7 +218,7 @@ def test_what_ran_on_request_is_published_by_name(tmp_path, monkeypatch):
     notebooks = folder_with(tmp_path / "notebooks", **{"10_first": WRITES, "45_specialisation": WRITES})
     done = []
     monkeypatch.setattr(run, "run", lambda *given: done.append(given[0]))
-    monkeypatch.setattr(publish, "publish", lambda run_dir, results, only: done.append(only))
+    monkeypatch.setattr(publish, "publish", lambda run_dir, results, only, whole: done.append(only))
     words = ["--profile", "demo", "--publish", "--out", str(tmp_path / "out")]
     assert run.main([*words, "--only", "45_specialisation"], notebooks=notebooks, root=tmp_path) == 0
     assert done == [[notebooks / "45_specialisation.py"], "45_specialisation"]
@@ -249,6 +273,9 @@ def test_two_profiles_do_not_mix_in_one_folder(tmp_path, capsys):
     words = ["--profile", "smoke", "--out", str(tmp_path / "out")]
     assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
     assert "holds a run of profile 'demo'" in capsys.readouterr().err
+    record.write_run(tmp_path / "out", profile="smoke", parameters={"steps": 9})
+    assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
+    assert "parameters {'steps': 9}" in capsys.readouterr().err
 
 
 def test_provenance_comes_from_a_process_of_its_own():

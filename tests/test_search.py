@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from linear import CONFIG, engine, study
 
+from unires import weight_files
 from unires.engine import unet_calls
 from unires.metrics import METRICS
 from unires.score import Score, guarded, metric_score
@@ -38,7 +39,7 @@ def test_a_score_has_a_name_and_a_direction():
     assert Score("bad", "1", lambda photo: float("nan"), False)(grey) == -np.inf
 
 
-def test_metrics_are_scores():
+def test_metrics_are_scores(tmp_path, monkeypatch):
     x = np.random.default_rng(0).random((64, 64, 3), np.float32)
     psnr, niqe = metric_score("psnr", x), metric_score("niqe")
     assert psnr(np.clip(x + 0.1, 0, 1)) < psnr(np.clip(x + 0.01, 0, 1)) < psnr(x)
@@ -46,6 +47,9 @@ def test_metrics_are_scores():
     assert niqe(x) == -METRICS["niqe"].function(np.rint(wide * 255) / np.float32(255)) < 0
     assert niqe(np.zeros((64, 64, 3), np.float32)) == -np.inf  # flat: nothing to look at
     assert niqe.key.startswith("niqe (BT.601 luma")
+    (tmp_path / "niqe.npz").write_bytes(b"another prior")  # another judge, whose scores a ledger keeps apart
+    monkeypatch.setattr(weight_files, "SHIPPED", tmp_path)
+    assert metric_score("niqe").key != niqe.key
     with pytest.raises(ValueError, match="pass the sharp photo"):
         metric_score("psnr")
     with pytest.raises(ValueError, match="unknown metric 'musique'"):

@@ -159,6 +159,32 @@ def test_another_run_is_not_continued(folder, tmp_path):
     assert begin(SMOKE, photos, tmp_path, 0) == first
     with pytest.raises(ValueError, match="another seed"):
         begin(SMOKE, photos, tmp_path, 1)
+    path = tmp_path / "begun.json"
+    noted = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fact for name, fact in noted.items() if name != "photos_order"}))
+    assert begin(SMOKE, photos, tmp_path, 0).keys() == first.keys() - {"photos_order"}  # begun before it was noted
+    for text in (b"{", b"[]", b"\xff"):
+        path.write_bytes(text)
+        with pytest.raises(CheckpointError, match="begun.json (is not valid JSON .*|holds no JSON object): choose"):
+            begin(SMOKE, photos, tmp_path, 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_bad_seed_is_refused_before_anything_is_written(folder, tmp_path, seed):
+    with pytest.raises(ValueError, match=rf"seed {seed} .* 0 <= seed < 2\*\*32"):
+        train(SMOKE, folder, tmp_path / "out", seed)
+    assert not (tmp_path / "out").exists()
+
+
+def test_renamed_photos_are_another_run(folder, tmp_path):
+    """Batches draw photos by their place in the folder."""
+    (tmp_path / "photos").mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        (tmp_path / "photos" / name).write_bytes((folder / name).read_bytes())
+    begin(SMOKE, Photos.read(tmp_path / "photos", least=64), tmp_path, 0)
+    (tmp_path / "photos" / "0.png").rename(tmp_path / "photos" / "9.png")
+    with pytest.raises(ValueError, match="holds a run with another photos_order: "):
+        begin(SMOKE, Photos.read(tmp_path / "photos", least=64), tmp_path, 0)
 
 
 def test_outcome_against_the_log(tmp_path):

@@ -1,30 +1,32 @@
 """The command line: `python -m unires restore IN OUT`, `train --photos DIR`, `convert SOURCE OUT`, `export IN DIR`."""
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from unires.photo import FORMATS, PhotoError, read_photo, write_photo
+from unires.photo import FORMATS, PhotoError, named_as_photo, read_photo, write_photo
 from unires.profiles import KNOWN, PROFILES, profile
+from unires.restore import SEEDS, silent
 from unires.tasks import NAMES, weights_dict, weights_vector
-
-PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def parse_weights(text: str) -> dict[str, float]:
     """ "MD=0.6,DN=-0.2,DownLQ=0.6" to a dictionary, checked to be a mix.
 
-    Raises: ValueError naming the part that is not NAME=NUMBER, or what is wrong with the mix.
+    Raises: ValueError naming the part that is not NAME=NUMBER or is given twice, or what is wrong with the mix.
     Test: test_cli.py::test_weights_are_parsed
     """
     weights = {}
     for part in text.split(","):
         name, _, number = part.partition("=")
+        if (name := name.strip()) in weights:
+            raise ValueError(f"{name} is given twice: give each expert one weight")
         try:
-            weights[name.strip()] = float(number)
+            weights[name] = float(number)
         except ValueError:
             raise ValueError(f"{part!r} is not NAME=NUMBER, as in MD=0.6 (names: {', '.join(NAMES)})") from None
     weights_vector(weights)
@@ -42,62 +44,77 @@ def whole(text: str) -> int:
     return number
 
 
-def restore_files(arguments: argparse.Namespace) -> int:
-    """Restore one photo, or every photo of a folder; a bad photo is reported and the others go on.
+def seed(text: str) -> int:
+    """A seed, from 0 to 2**32 - 1.
 
-    Raises: PhotoError for a folder without photos, an OUT that is no .png or .jpg, or one that would lose a photo.
-    Test: test_cli.py::test_a_folder_with_one_bad_photo, test_nothing_is_overwritten
+    Raises: ValueError or ArgumentTypeError, which argparse turns into a usage error.
+    Test: test_cli.py::test_seeds_are_checked
     """
-    from unires.models.store import find_checkpoint, read_story
-    from unires.restore import load, restore, untaught
+    if not 0 <= (number := int(text)) < SEEDS:
+        raise argparse.ArgumentTypeError(f"{number} is not from 0 to {SEEDS - 1}")
+    return number
 
-    automatic = arguments.weights == "auto"
-    weights = parse_weights(arguments.weights) if arguments.weights and not automatic else None
-    source, target = Path(arguments.IN), Path(arguments.OUT)
-    jobs = [(source, target)]
-    if not source.is_dir() and target.suffix.lower() not in FORMATS:
-        raise PhotoError(f"{target}: photos are written as {', '.join(FORMATS)}; the name must end so.")
+
+def pair_up(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Each photo to restore, and the file it becomes.
+
+    Raises: PhotoError for an IN that is not there, a folder without photos, an OUT that is no .png or .jpg, or one
+            that would lose a photo.
+    Test: test_cli.py::test_bad_input_is_one_sentence, test_a_folder_with_bad_photos, test_nothing_is_overwritten
+    """
+    if not source.exists():
+        raise PhotoError(f"{source}: no such file or folder: check the path")
     if source.is_dir():
-        files = sorted(p for p in source.iterdir() if p.suffix.lower() in PHOTOS)
+        files = sorted(p for p in source.iterdir() if named_as_photo(p) and not p.is_dir())
         if not files:
-            raise PhotoError(f"{source} holds no photo ({', '.join(PHOTOS)})")
-        jobs = [(p, target / f"{p.stem}.png") for p in files]
+            raise PhotoError(f"{source} holds no photo: none of its names ends in .png, .jpg, .tif or the like")
         if alike := sorted({p.name for p in files if sum(p.stem == other.stem for other in files) > 1}):
             raise PhotoError(f"{', '.join(alike)} would be written to the same .png: give them names of their own")
-    if any(path.resolve() == out.resolve() for path, out in jobs):
+        jobs = [(p, target / f"{p.stem}.png") for p in files]
+    elif target.suffix.lower() not in FORMATS:
+        raise PhotoError(f"{target}: photos are written as {', '.join(FORMATS)}; the name must end so.")
+    else:
+        jobs = [(source, target)]
+    if any(os.path.realpath(path) == os.path.realpath(out) for path, out in jobs):
         raise PhotoError(f"{target} would replace the flawed photos of {source}: give another OUT")
+    return jobs
+
+
+def restore_files(arguments: argparse.Namespace) -> int:
+    """Restore one photo, or every photo of a folder; one that can't be read or written is reported, the others go on.
+
+    Raises: PhotoError as `pair_up`; ValueError for weights that are no mix; CheckpointError; OSError for OUT's folder.
+    Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched
+    """
+    from unires.models.store import find_checkpoint, read_story
+    from unires.restore import load, untaught
+
+    automatic = arguments.weights == "auto"
+    weights = None if automatic or arguments.weights is None else parse_weights(arguments.weights)
+    jobs = pair_up(Path(arguments.IN), Path(arguments.OUT))
     if why := untaught(read_story(find_checkpoint(arguments.checkpoint))):
         print(f"unires: warning: {why}", file=sys.stderr)
+    jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
+    restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
     if automatic:
         from unires.engine import Engine
         from unires.search import automatic as search
 
-        restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
         engine = Engine(restorer, rows=len(restorer.experts))  # one program: its compilation is part of the wait
     failed = 0
-    for path, out in tqdm(jobs, desc="photos", unit="photo", disable=None if len(jobs) > 1 else True):
+    for path, out in tqdm(jobs, desc="photos", unit="photo", disable=silent(len(jobs) == 1)):
         try:
             photo = read_photo(path)
-        except PhotoError as error:
+            if automatic:
+                x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
+                mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
+                print(f"{path.name}: --weights {mix}")
+            else:
+                x_hat = restorer(photo, weights, seed=arguments.seed, steps=arguments.steps)
+            write_photo(out, x_hat)
+        except (PhotoError, OSError) as error:
             print(f"unires: {error}", file=sys.stderr)
             failed += 1
-            continue
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if automatic:
-            x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
-            mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
-            print(f"{path.name}: --weights {mix}")
-        else:
-            x_hat = restore(
-                photo,
-                weights,
-                checkpoint=arguments.checkpoint,
-                down_lq=arguments.down_lq,
-                seed=arguments.seed,
-                steps=arguments.steps,
-                dtype=arguments.dtype,
-            )
-        write_photo(out, x_hat)
     return 1 if failed else 0
 
 
@@ -173,9 +190,9 @@ def export_weights(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse and run; an error of the user's input is one sentence and exit code 2.
+    """Parse and run; an error of the user's input is one sentence and exit code 2, Ctrl-C is one line and 130.
 
-    Test: test_cli.py::test_bad_input_is_one_sentence
+    Test: test_cli.py::test_bad_input_is_one_sentence, test_ctrl_c_is_one_line
     """
     parser = argparse.ArgumentParser(prog="python -m unires", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -186,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
     one.add_argument("--steps", type=whole, help="sampling steps")
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=seed, default=0)
     one.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="what the networks compute in")
     one.set_defaults(run=restore_files)
     two = commands.add_parser("train", help="train the autoencoder and the diffusion model, or fine-tune a checkpoint")
@@ -200,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         "--start", metavar="CHECKPOINT", help="fine-tune a shipped name or a .safetensors path; its autoencoder stays"
     )
     two.add_argument("--out", type=Path, help="checkpoints and result (default results/runs/train-PROFILE)")
-    two.add_argument("--seed", type=int, default=0)
+    two.add_argument("--seed", type=seed, default=0)
     two.add_argument("--mesh", metavar="data=4,fsdp=2", help="devices: data splits batches, fsdp parameters as well")
     two.add_argument("--accumulate", type=whole, metavar="N", help="micro-batches a step (default: the profile's)")
     two.add_argument("--latents", type=whole, metavar="N", help="encode N batches once and train on these alone")
@@ -231,6 +248,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"unires: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("unires: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

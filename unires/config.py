@@ -81,7 +81,7 @@ class TrainConfig:
     warmup: int = 200
     weight_decay: float = 0.01
     clip: float = 1.0
-    ema: float = 0.999
+    ema: float = 0.999  # at most: after s steps it is (1 + s) / (10 + s), until that is more
     save_every: int = 500
     draws: int = 1  # times and noises drawn for each pair of a batch
     judged: float = 0.5  # share of a batch that `Stage.perceptual` looks at: a look costs more than the UNet
@@ -119,6 +119,14 @@ class SampleConfig:
     tile: int  # pixels
     overlap: int  # pixels
     colour: str = "adain"  # or "wavelet", "none"
+
+    def spacing_of(self, steps: int) -> str:
+        """The time grid for so many steps. Fewer than the profile's begin at T: "leading" would leave out so much that
+        the sampler begins with pure noise and tells the network that half of it is a photo.
+
+        Test: test_config.py::test_few_steps_begin_with_noise
+        """
+        return self.spacing if steps >= self.steps else "trailing"
 
 
 @dataclass(frozen=True)

@@ -142,14 +142,14 @@ class Photos:
     names: tuple[str, ...]
     arrays: tuple[np.ndarray, ...]
     manifest: str  # sha256 over the files' own sha256, sorted
+    order: str = ""  # the same in the order in which crops are drawn: by the files' names
 
     @classmethod
     def read(cls, folder: Path, least: int, validation: bool = False) -> "Photos":
         """Decode the training part of a folder, or its validation part: the photos whose sha256 begins with 0.
 
-        One photo in sixteen is never trained on: settings are chosen, and weights learned, on these. Photos smaller
-        than `least` pixels are not used.
-
+        One photo in sixteen of such a folder is never trained on: settings are chosen, and weights learned, on these.
+        (Sources, as of the paper's size, have test sets of their own.) Photos smaller than `least` pixels are not used.
         Raises: PhotoError if the folder holds no usable photo or one of the held-out photos.
         Test: test_data.py::test_held_out_photos_are_not_for_training, test_validation_photos_are_not_trained_on
         """
@@ -172,8 +172,8 @@ class Photos:
         if not arrays:
             part = "validation" if validation else "training"
             raise PhotoError(f"{folder} holds no JPEG or PNG photo for {part} of at least {least} pixels a side")
-        manifest = hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
-        return cls(tuple(names), tuple(arrays), manifest)
+        manifest, order = (hashlib.sha256("\n".join(h).encode()).hexdigest() for h in (sorted(hashes), hashes))
+        return cls(tuple(names), tuple(arrays), manifest, order)
 
 
 def is_validation(digest: str) -> bool:

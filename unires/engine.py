@@ -164,14 +164,14 @@ class Study:
             "photo": hashlib.sha256(str(self.y.shape).encode() + self.y.tobytes()).hexdigest(),
             "checkpoint": self.engine.fingerprint,
             "config": {part: asdict(getattr(self.config, part)) for part in parts},
-            "spacing": self.config.sample.spacing,
+            "spacing": [self.config.sample.spacing, self.config.sample.steps],
             "colour": self.config.sample.colour,
             "seed": self.seed,
         }
 
     def first_time(self, steps: int) -> int:
         """The time of the first step: strategies with the same one share it, whatever their number of steps."""
-        return int(self._schedule.grid(steps, self.config.sample.spacing)[0])
+        return int(self._schedule.grid(steps, self.config.sample.spacing_of(steps))[0])
 
     def latents(self, vectors: Iterable[Weights], steps: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Sample every vector; yields its place in the list and z_0 [1 h w c], batch after batch.
@@ -183,7 +183,8 @@ class Study:
         if not w:
             return
         w = np.stack(w)
-        plan = [tuple(now) for now in zip(*ddim_plan(self._schedule, steps, self.config.sample.spacing), strict=True)]
+        plan = ddim_plan(self._schedule, steps, self.config.sample.spacing_of(steps))
+        plan = [tuple(now) for now in zip(*plan, strict=True)]
         used = w != 0
         first = self._first_step(plan[0], set(np.flatnonzero(used.any(0)).tolist()))
         few = bool(used.sum() <= len(self.experts))  # a short list doesn't pay for a wide program

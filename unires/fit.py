@@ -27,7 +27,8 @@ def optimiser(config: TrainConfig) -> optax.GradientTransformation:
     Nesterov's momentum.
     Paper: learning rate 8e-5; the rest is our choice.
     Raises: ValueError for another optimiser.
-    Test: test_train.py::test_learning_rate_schedule, test_muon_turns_kernels_and_leaves_the_rest_to_adamw
+    Test: test_fit.py::test_steps_are_those_of_a_loop_in_numpy, test_train.py::test_learning_rate_schedule,
+          test_muon_turns_kernels_and_leaves_the_rest_to_adamw
     """
     decay = config.weight_decay
     if config.optimiser == "adamw":
@@ -147,6 +148,7 @@ def fit(
 ) -> dict[str, jax.Array]:
     """Minimise `loss(trained, fixed, batch, key)`; returns the averaged (EMA) arrays.
 
+    The average's decay grows with the steps s as (1 + s) / (10 + s), up to `config.ema`.
     A checkpoint is written every `config.save_every` steps and at the end, while training goes on; a killed run
     continues from the last whole one and gives the same losses as an unbroken one, because batch and key depend on
     the step alone. It may continue on another mesh. `feed` gives each process its rows; process 0 alone writes
@@ -154,13 +156,17 @@ def fit(
     two steps, over all processes). With `config.accumulate` the loss is called with one argument more: which
     micro-batch it sees, of how many.
     Raises: FloatingPointError if the loss stops being finite; ValueError if a batch can't be split evenly.
-    Test: test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_saved_on_eight_resumes_on_two
+    Test: test_fit.py::test_steps_are_those_of_a_loop_in_numpy, test_a_loss_that_is_no_number_ends_the_run,
+          test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_saved_on_eight_resumes_on_two
     """
     from orbax.checkpoint import v1 as ocp  # extra: train
 
     mesh = make_mesh() if mesh is None else mesh
     for stage in config.stages:
         rows_each(stage.batch, mesh, config.accumulate)
+        if stage.perceptual and config.judged * stage.batch * config.draws % config.accumulate:
+            judged = f"the {config.judged:g} of a batch of {stage.batch} that is judged"
+            raise ValueError(f"{config.accumulate} micro-batches can't share {judged} evenly: change accumulate")
     update = make_update(loss, config, mesh, seed)
     state, fixed = start_state(trained, config, mesh), place(fixed, mesh)
     out.mkdir(parents=True, exist_ok=True)

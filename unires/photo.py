@@ -7,8 +7,10 @@ error says what to do about it.
 
 import io
 import os
+import secrets
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from unires.shapes import AnyArray, Photo
 MOST_PIXELS = 100_000_000  # a small file can unfold into gigabytes: look at the header before decoding
 ROUNDING = 1e-4  # float error forgiven outside [0, 1]; far below half an 8-bit step
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+NO_PICTURES = ("BUFR", "GRIB", "HDF5", "MPEG", "PDF")  # data, films and texts whose suffixes Pillow knows, no more
 SAVING = {"PNG": {}, "JPEG": {"quality": 95, "subsampling": 0}}  # 0: colour at full resolution
 
 
@@ -59,6 +62,14 @@ def as_photo(array: AnyArray, name: str = "array") -> Photo:
     if array.shape[2] == 4:
         array = array[..., :3] * array[..., 3:] + 1 - array[..., 3:]
     return np.array(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def named_as_photo(path: Path) -> bool:
+    """Whether a file's suffix is one of a picture format that Pillow knows; what is inside is not looked at.
+
+    Test: test_photo.py::test_names_of_photos
+    """
+    return Image.registered_extensions().get(path.suffix.lower()) not in (None, *NO_PICTURES)
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
@@ -137,7 +148,7 @@ def write_photo(path: str | os.PathLike, photo: AnyArray) -> None:
 
     Paper:  our choice.  Range: photo [h w 3] in [0, 1], rounded to the nearest of 256 levels.
     Raises: PhotoError: unknown suffix, wrong shape, NaN, values outside [0, 1], no place to write.
-    Test:   test_photo.py::test_write_and_read_back, test_write_refuses
+    Test:   test_photo.py::test_write_and_read_back, test_write_refuses, test_write_where_a_file_or_folder_lies
     """
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())
@@ -146,14 +157,15 @@ def write_photo(path: str | os.PathLike, photo: AnyArray) -> None:
     if np.ndim(photo) != 3 or np.shape(photo)[2] != 3:
         raise PhotoError(f"{path}: a photo to write has shape [h w 3], not {list(np.shape(photo))}.")
     levels = to_8_bit(as_photo(photo, str(path)))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")  # short: the photo's own name may be as long as names get
     try:
         Image.fromarray(levels).save(beside, format=form, **SAVING[form])
         os.replace(beside, path)
     except (OSError, ValueError) as error:
         raise PhotoError(f"{path}: cannot be written ({error}); check that its folder exists.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or never there: what went wrong above is what matters
+            beside.unlink()
 
 
 def to_8_bit(photo: Photo) -> np.ndarray:

@@ -86,18 +86,22 @@ def read_rows(path: str | Path) -> list[Row]:
     """The rows of a run, from its folder or its `rows.jsonl`.
 
     Raises: FileNotFoundError; RecordError naming file and line.
-    Test:   test_record.py::test_a_damaged_line_is_named
+    Test:   test_record.py::test_a_damaged_line_is_named, test_only_a_newline_ends_a_line
     """
     path = Path(path)
     path = path / "rows.jsonl" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: a run writes it, see results/README.md")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(_checked(json.loads(line)))
-        except ValueError as error:
-            raise RecordError(f"{path}, line {number}: {error}") from error
+    with path.open("rb") as file:  # \n alone ends a line: names may hold others of Unicode's
+        for number, line in enumerate(file, start=1):
+            try:
+                found = json.loads(line.decode())
+                if not isinstance(found, dict):
+                    raise RecordError("no JSON object")
+                rows.append(_checked(found))
+            except ValueError as error:
+                raise RecordError(f"{path}, line {number}: {error}") from error
     _refuse_twins(rows, path)
     return rows
 
@@ -134,9 +138,12 @@ def read_run(run_dir: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: {run_dir} is not the folder of a run")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RecordError(f"{path} is not JSON: {error}") from error
+    if not isinstance(run, dict):
+        raise RecordError(f"{path} holds no JSON object")
+    return run
 
 
 def provenance(
@@ -278,8 +285,11 @@ def _refuse_twins(rows: list[Row], path: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader never meets half a file."""
+    """Write beside, then rename: a reader never meets half a file, and a failure leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

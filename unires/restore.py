@@ -1,5 +1,7 @@
 """Photo in, restored photo out: the one public call. Pads, tiles, samples, blends, corrects the colour."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from unires.tasks import EXPERTS, Expert, weights_vector
 
 COLOURS = {"adain": adain, "wavelet": wavelet, "none": lambda x_hat, y: np.clip(x_hat, 0, 1)}
 LEAST = 64  # pixels; smaller photos are mirrored up to this size
+SEEDS = 2**32  # JAX keeps a seed's last 32 bits: larger ones would repeat the noise of smaller ones
 
 
 class Restorer:
@@ -79,7 +82,7 @@ class Restorer:
             def predict(z, t):
                 return predict_composed(model, z, t, z_lq, context, w, most)
 
-            return ddim(predict, z_t, self.schedule, steps, config.sample.spacing)
+            return ddim(predict, z_t, self.schedule, steps, config.sample.spacing_of(steps))
 
         self._encode, self._decode, self._sample = encode, decode, sample
 
@@ -115,8 +118,11 @@ class Restorer:
     def noise(self, h: int, w: int, seed: int) -> AnyArray:
         """z_T for a padded photo of h x w pixels. Drawn in one row: with four axes XLA compiles that far slower.
 
-        Test: test_restore.py::test_the_noise_is_jaxs_own
+        Raises: ValueError for a seed that is not from 0 to 2**32 - 1.
+        Test: test_restore.py::test_the_noise_is_jaxs_own, test_seeds_are_32_bits
         """
+        if not 0 <= seed < SEEDS:
+            raise ValueError(f"seed {seed}: give a whole number from 0 to {SEEDS - 1}")
         f, c = self.config.vae.factor, self.config.vae.latent_channels
         row = jax.random.normal(jax.random.key(seed), (h // f * (w // f) * c,))
         return row.reshape(1, h // f, w // f, c)
@@ -145,7 +151,7 @@ class Restorer:
             for top in starts(height, size[0], self.config.sample.overlap, self.multiple)
             for left in starts(wide, size[1], self.config.sample.overlap, self.multiple)
         ]
-        for top, left in tqdm(places, desc="restore", unit="tile", disable=None if len(places) > 1 else True):
+        for top, left in tqdm(places, desc="restore", unit="tile", disable=silent(len(places) == 1)):
             here = np.s_[top : top + size[0], left : left + size[1]]
             z_t = noise[:, top // f : (top + size[0]) // f, left // f : (left + size[1]) // f]
             z_0, _ = self._sample_tile({k: c[here] for k, c in conditions.items()}, w, z_t, steps)
@@ -158,6 +164,15 @@ class Restorer:
         """Mirror the right and lower border up to a size that the network takes."""
         sides = [max(LEAST, -(-side // self.multiple) * self.multiple) for side in y.shape[:2]]
         return np.pad(y, [(0, sides[0] - y.shape[0]), (0, sides[1] - y.shape[1]), (0, 0)], mode="symmetric")
+
+
+def silent(alone: bool = False) -> bool | None:
+    """What a progress bar's `disable` is: True for one thing alone or where TQDM_DISABLE is set, which tqdm itself
+    would not look at again; else None, which hides the bar where there is no terminal.
+
+    Test: test_cli.py::test_bars_are_for_terminals
+    """
+    return alone or bool(os.environ.get("TQDM_DISABLE")) or None
 
 
 def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
@@ -213,24 +228,32 @@ def restorer_of(
     return Restorer(model, config, experts, kept, dtype), story
 
 
-@lru_cache(maxsize=2)
 def load(
     checkpoint: str | Path = "demo",
     down_lq: int = 4,
-    experts: tuple[Expert, ...] | None = None,
+    experts: Sequence[Expert] | None = None,
     dtype: str = "float32",
 ) -> Restorer:
-    """A shipped (or named) checkpoint as a `Restorer`, kept for the next call.
+    """A shipped (or named) checkpoint as a `Restorer`, kept for the next call while its file stays the same.
 
     `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper. `dtype`: see `Restorer`.
 
     Raises: CheckpointError, naming the file and what to do.
-    Test: test_store.py::test_missing_checkpoint_is_named
+    Test: test_restore.py::test_what_is_loaded_is_what_is_there, test_any_list_of_experts_loads,
+          test_a_checkpoint_that_is_not_there
     """
-    path = find_checkpoint(checkpoint)
+    path = find_checkpoint(checkpoint).absolute()
+    now = path.stat()
+    experts = with_factor(down_lq) if experts is None else tuple(experts)
+    return _load(path, now.st_mtime_ns, now.st_size, experts, dtype)
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, mtime_ns: int, size: int, experts: tuple[Expert, ...], dtype: str) -> Restorer:
     trained_as = read_story(path).get("profile")
-    config = replace(profile(trained_as if trained_as in KNOWN else "demo"), checkpoint=str(path))
-    return restorer_of(config, with_factor(down_lq) if experts is None else experts, dtype, raw=True)[0]
+    known = isinstance(trained_as, str) and trained_as in KNOWN
+    config = replace(profile(trained_as if known else "demo"), checkpoint=str(path))
+    return restorer_of(config, experts, dtype, raw=True)[0]
 
 
 def with_factor(factor: int) -> tuple[Expert, ...]:
@@ -258,7 +281,8 @@ def restore(
     in overlapping tiles that share one field of noise. `dtype` "bfloat16" is for GPUs and TPUs: half the memory.
     Paper: Eq. 2 and Figure 11's optimum.
     Range: photo uint8 or float in [0, 1]; result float32 in [0, 1], same size.
-    Raises: ValueError for weights that are not a mix; PhotoError for what is not a photo; CheckpointError.
-    Test: test_restore.py::test_any_size
+    Raises: ValueError for weights that are not a mix or a seed outside [0, 2**32); PhotoError for what is not a
+            photo; CheckpointError.
+    Test: test_restore.py::test_what_is_loaded_is_what_is_there
     """
     return load(checkpoint, down_lq, dtype=dtype)(photo, weights, seed=seed, steps=steps)

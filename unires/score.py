@@ -16,7 +16,8 @@ from unires.weight_files import needed
 class Score:
     """A named judge of photos. Called, it answers so that larger is better, whatever its own direction.
 
-    `version` says which variant it is: the ledger keeps scores by both. No finite answer counts as the worst.
+    `version` says which variant it is, and by which weights: the ledger keeps scores by name and version. No finite
+    answer counts as the worst.
     Test: test_search.py::test_a_score_has_a_name_and_a_direction
     """
 
@@ -48,7 +49,7 @@ def metric_score(name: str, x: AnyArray | None = None) -> Score:
     metric = EVERY[name]
     if metric.folders:
         raise ValueError(f"{name} judges folders, not a photo: choose another metric")
-    needed(name, metric.needs)  # a missing file of weights is said here, not after the first restoration
+    files = needed(name, metric.needs)  # a missing file of weights is said here, not after the first restoration
     if metric.reference and x is None:
         raise ValueError(f"{name} compares with a reference: pass the sharp photo as x")
 
@@ -64,7 +65,8 @@ def metric_score(name: str, x: AnyArray | None = None) -> Score:
         except ValueError:  # flat: a judge without reference has nothing to look at
             return np.nan
 
-    return Score(name, metric.variant, function, metric.higher_is_better)
+    version = "; ".join([metric.variant, *(digest[:8] for _, digest in files.values())])
+    return Score(name, version, function, metric.higher_is_better)
 
 
 def guarded(score: Score, y: AnyArray, weight: float, factor: int = 4) -> Score:

@@ -62,7 +62,7 @@ def grid(
 
 
 def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], score: Callable) -> Choice:
-    """Restore with each candidate, score each result, keep the best (the first of equals).
+    """Restore with each candidate, score each result, keep the best (the first of equals). No number is the worst.
 
     Paper: Eq. 3, w* = argmax Q(g(x, w)), over a list: the whole grid, or a few frequent vectors (Table 5).
     Raises: ValueError for an empty list.
@@ -75,7 +75,7 @@ def best_of(restore: Callable[[Weights], Photo], candidates: Iterable[Weights], 
     for w in tqdm(candidates, desc="search", unit="w"):
         photo = restore(w)
         scores.append(float(score(photo)))
-        if best is None or scores[-1] > best[1]:
+        if best is None or scores[-1] > best[1] or np.isnan(best[1]):
             best = (w, scores[-1], photo)
     return Choice(*best, tuple(scores))
 
@@ -136,7 +136,7 @@ def surrogate(
     the vectors near it, which costs nothing.
     Paper: our choice; section 3's constraint makes it possible.
     Raises: ValueError if `best` is below 1.
-    Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network,
+    Test: test_search.py::test_the_surrogate_finds_the_known_optimum,
           test_search.py::test_the_curved_surrogate_is_exact_for_two_steps,
           test_search.py::test_the_corrected_surrogate_learns_where_it_was_wrong
     """

@@ -49,7 +49,7 @@ def weights_vector(weights: dict[str, float] | Weights | None, experts: tuple[Ex
 
     None means blind restoration alone.
     Paper: Eq. 2.  Range: dimensionless, sums to 1.
-    Raises: ValueError for an unknown expert, a weight that is no number, or a sum other than 1.
+    Raises: ValueError for an unknown expert, a weight that is not finite in float32, or a sum other than 1.
     Test: test_equations.py::test_weights_are_checked
     """
     names = [expert.name for expert in experts]
@@ -60,13 +60,14 @@ def weights_vector(weights: dict[str, float] | Weights | None, experts: tuple[Ex
         if unknown:
             raise ValueError(f"unknown expert {', '.join(map(repr, unknown))}: choose from {', '.join(names)}")
         weights = [weights.get(name, 0.0) for name in names]
-    vector = np.asarray(weights, np.float32)
+    with np.errstate(over="ignore"):  # too large for float32 is infinite, which is refused below
+        vector = np.asarray(weights, np.float32)
     if vector.shape != (len(names),):
         raise ValueError(f"weights must be {len(names)} numbers, one for each of {', '.join(names)}")
     if not np.isfinite(vector).all():
         raise ValueError("weights must be finite numbers")
-    if abs(float(vector.sum()) - 1) > 1e-4:
-        raise ValueError(f"weights must sum to 1 (Eq. 2), these sum to {vector.sum():.4g}")
+    if abs((total := vector.sum(dtype=np.float64)) - 1) > 1e-4:
+        raise ValueError(f"weights must sum to 1 (Eq. 2), these sum to {total:.4g}")
     return vector
 
 

@@ -22,7 +22,7 @@ from unires.latents import Feed, keep_latents
 from unires.loss import ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import CheckpointError, load_model, save_checkpoint, write_beside
+from unires.models.store import CheckpointError, load_model, read_object, save_checkpoint, write_beside
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.record import instructions, provenance
@@ -190,12 +190,16 @@ def train(
     `data` and `fsdp` are the sizes of the mesh (`make_mesh`), `workers` the threads that make batches of sources
     (default: one a core); a run may go on with others. Several processes
     (`jax.distributed`) share each batch, and need an `out` that all of them see; the first one writes the result.
-    Raises: PhotoError for a folder without usable photos; ValueError if `out` holds another run, or the profile needs
-            photos and sources are given, or the mesh doesn't fit; CheckpointError if the checkpoint can't be read, or
-            holds prompts in place of a text tower.
-    Test: test_train.py::test_killed_run_resumes_exactly, test_sources_train_the_diffusion_model_alone,
+    Range: 0 <= seed < 2**32.
+    Raises: PhotoError for a folder without usable photos; ValueError for a seed out of range, or if `out` holds
+            another run, or the profile needs photos and sources are given, or the mesh doesn't fit; CheckpointError
+            if the checkpoint can't be read, or holds prompts in place of a text tower.
+    Test: test_train.py::test_killed_run_resumes_exactly, test_a_bad_seed_is_refused_before_anything_is_written,
+          test_sources_train_the_diffusion_model_alone,
           test_fine_tuning_begins_where_the_checkpoint_ended, test_mesh.py::test_two_processes_train_as_one
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed} is out of range: give one of 0 <= seed < 2**32")
     mesh, photos = make_mesh(data, fsdp), given
     if isinstance(given, Path):
         largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
@@ -223,14 +227,17 @@ def train(
 def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: int, start: dict | None = None) -> dict:
     """Note what a run starts from in `out/begun.json`, or check that it is the same run that goes on.
 
-    Of sources the fields are noted, not the photos that lie there; of a checkpoint that is fine-tuned (`start`, its
-    story) its hash, and what it was made from.
-    Raises: ValueError if `out` holds a run with other photos, sources, settings or seed.
-    Test: test_train.py::test_another_run_is_not_continued, test_sources_train_the_diffusion_model_alone
+    Of photos their hashes are noted, also in the order in which batches draw them; of sources the fields, not the
+    photos that lie there; of a checkpoint that is fine-tuned (`start`, its story) its hash, and what it was made from.
+    Raises: ValueError if `out` holds a run with other photos, sources, settings or seed; CheckpointError if what it
+            holds is damaged.
+    Test: test_train.py::test_another_run_is_not_continued, test_renamed_photos_are_another_run,
+          test_sources_train_the_diffusion_model_alone
     """
     device = jax.devices()[0]
     if isinstance(photos, Photos):
         fed = {"photos": {"count": len(photos.names), "manifest": photos.manifest}}
+        fed |= {"photos_order": photos.order} if photos.order else {}
     else:
         fed = {"sources": [dataclasses.asdict(source) for source in photos]}
     facts = {
@@ -250,7 +257,9 @@ def begin(config: Config, photos: Photos | Sequence[Source], out: Path, seed: in
     path = out / "begun.json"
     facts = json.loads(json.dumps(facts))  # tuples as the file has them
     if path.is_file():
-        before = json.loads(path.read_text())
+        before = read_object(path, "choose another folder with --out")
+        if "photos_order" not in before:  # begun before it was noted
+            facts.pop("photos_order", None)
         other = [name for name in facts if before.get(name) != facts[name]]
         if other:
             raise ValueError(f"{out} holds a run with another {', '.join(other)}: choose another folder with --out")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from unires.engine import Study
 from unires.ledger import CURVED, MIXED, SAMPLED, Entry, Ledger, mix_of
+from unires.restore import silent
 from unires.score import Score
 from unires.shapes import AnyArray, Photo, Weights
 from unires.tasks import weights_vector
@@ -139,7 +140,7 @@ class Trial:
                 self._note(key, w, entry.scores, None)
         began, places = time.perf_counter(), list(todo)
         made = make(np.stack(list(todo.values()))) if todo else ()
-        for index, z_0 in tqdm(made, desc=f"{kind}, {steps} steps", total=len(todo), unit="w", disable=None):
+        for index, z_0 in tqdm(made, desc=f"{kind}, {steps} steps", total=len(todo), unit="w", disable=silent()):
             key = places[index]
             photo = self.study.photo(z_0)
             values = {score.key: score(photo) for score in self.scores}

@@ -4,13 +4,14 @@ A file lies where the library that reads it would look. Two variables of the env
 TORCH_HOME (torch, pyiqa, CLIP) and HF_HOME (Hugging Face); a third, UNIRES_WEIGHTS, moves ours.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from unires.models.store import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -111,5 +112,4 @@ def sha256(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, _changed: int, _size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

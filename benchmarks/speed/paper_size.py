@@ -31,7 +31,7 @@ from unires.models.ldm import LDM, cast, take_apart
 from unires.models.store import write_beside
 from unires.profiles import DEMO, PAPER
 from unires.record import commit
-from unires.restore import COLOURS, Restorer
+from unires.restore import COLOURS, Restorer, silent
 from unires.sample import ddim_plan
 from unires.shapes import Photo
 from unires.tasks import EXPERTS
@@ -113,7 +113,7 @@ def their_calls(torch, theirs: SimpleNamespace, restorer: Restorer, device: str,
                 z_lq[factor] = theirs.vae.encode(x).latent_dist.mean * scale
             z_lq = torch.cat([z_lq[e.factor] for e in restorer.experts])
             z, s, w = first(restorer.noise(*y.shape[:2], 0), torch.float32), tensor(context), tensor(W, torch.float32)
-            plan = ddim_plan(restorer.schedule, steps, config.sample.spacing)
+            plan = ddim_plan(restorer.schedule, steps, config.sample.spacing_of(steps))
             for t, alpha, sigma, *after in zip(*plan, strict=True):
                 output = ask(z.to(dtype).expand(k, -1, -1, -1), z_lq, t, s)
                 eps = torch.einsum("k,kchw->chw", w, output)[None]
@@ -160,7 +160,7 @@ def compare(
         return pair[0 if what.startswith("UNet") else 1](*given[what])
 
     plain = their_calls(torch, theirs, restorer, device, torch.float32)
-    wanted = {what: call(plain, what) for what in tqdm(given, desc="PyTorch in float32", disable=None)}
+    wanted = {what: call(plain, what) for what in tqdm(given, desc="PyTorch in float32", disable=silent())}
     half = getattr(torch, dtype)
     for part in (theirs.unet, theirs.vae):
         part.to(device, half, memory_format=torch.channels_last)
@@ -169,7 +169,7 @@ def compare(
         other = SimpleNamespace(unet=compiler(theirs.unet), vae=theirs.vae)
         sides[name] = their_calls(torch, other, restorer, device, half)
     rows = []
-    for what in tqdm(given, desc="measure", disable=None):
+    for what in tqdm(given, desc="measure", disable=silent()):
         begun, errors, times, memory = {}, {}, {name: [] for name in sides}, {}
         for turn in range(turns + 1):  # the first one compiles
             for name, pair in sides.items():

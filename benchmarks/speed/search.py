@@ -33,7 +33,7 @@ from unires.models.store import write_beside
 from unires.photo import read_photo, write_photo
 from unires.profiles import profile
 from unires.record import commit, device
-from unires.restore import restorer_of
+from unires.restore import restorer_of, silent
 from unires.sample import ddim_plan
 from unires.schedule import split_prediction
 from unires.search import grid
@@ -61,7 +61,7 @@ def naive_loop(study: Study, steps: int) -> Callable[[np.ndarray], np.ndarray]:
     Test: test_speed_search.py::test_both_find_the_same
     """
     restorer, context = study.engine.restorer, study.engine.context
-    kind, spacing = restorer.schedule.config.prediction, study.config.sample.spacing
+    kind, spacing = restorer.schedule.config.prediction, study.config.sample.spacing_of(steps)
     once = jax.jit(lambda arrays, z, z_lq, t, s: restorer.rebuild(arrays).predict(z, z_lq, t, s))
     plan = list(zip(*ddim_plan(restorer.schedule, steps, spacing), strict=True))
 
@@ -87,7 +87,7 @@ def compare(make_study: Callable[[], Study], vectors: np.ndarray, steps: int, tu
     naive = naive_loop(make_study(), steps)
     naive(vectors[0]), list(make_study().latents(vectors, steps))  # compile
     seconds, engines, apart = [], [], 0.0
-    for _ in tqdm(range(turns), desc="turns", disable=None):
+    for _ in tqdm(range(turns), desc="turns", disable=silent()):
         began = time.perf_counter()
         plain = [naive(w) for w in vectors]
         seconds.append(time.perf_counter() - began)
@@ -113,7 +113,7 @@ def compare(make_study: Callable[[], Study], vectors: np.ndarray, steps: int, tu
     }
     if whole:
         study, began = make_study(), time.perf_counter()
-        for _ in tqdm(study.latents(every, steps), total=len(every), desc="whole grid", unit="w", disable=None):
+        for _ in tqdm(study.latents(every, steps), total=len(every), desc="whole grid", unit="w", disable=silent()):
             pass
         took = time.perf_counter() - began
         assert study.paid.unet_calls == unet_calls(every, steps)

@@ -4,7 +4,6 @@ No array is used before every name and shape has been compared, and nothing is d
 Weights out: `unires.models.export`.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,14 +15,8 @@ from safetensors import SafetensorError, safe_open
 from unires.config import Config
 from unires.models.names import FOLDERS, PARTS, SINGLE, Place, places, shapes
 from unires.models.settings import compare, read_settings, with_prediction
-from unires.models.store import CheckpointError, save_checkpoint, sha256_of
+from unires.models.store import CheckpointError, read_object, refuse_pickle, save_checkpoint, sha256_of
 
-PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
-HOW_TO_CONVERT = """is a pickle, which can run code, and is not read. Convert it once where torch is installed:
-    import torch; from safetensors.torch import save_file
-    weights = torch.load("weights.ckpt", map_location="cpu", weights_only=True)
-    weights = weights.get("state_dict", weights)
-    save_file({k: v.contiguous() for k, v in weights.items() if torch.is_tensor(v)}, "weights.safetensors")"""
 KINDS = ("F16", "BF16", "F32")
 FIRST = "unet.conv_in.kernel"  # the one array that the LQ latent makes larger
 
@@ -58,8 +51,7 @@ def read_file(path: Path) -> dict[str, Entry]:
     Raises: CheckpointError for a pickle, or a file that is missing or damaged.
     Test: test_convert.py::test_wrong_files_are_refused
     """
-    if path.suffix in PICKLES:
-        raise CheckpointError(f"{path.name} {HOW_TO_CONVERT}")
+    refuse_pickle(path)
     if not path.is_file():
         raise CheckpointError(
             f"{path} not found: give the path of a .safetensors file, or of a folder in diffusers' layout"
@@ -112,8 +104,9 @@ def _files_of(folder: Path, stem: str, variant: str | None) -> list[Path]:
     index = folder / (f"{stem}.safetensors.index" + (f".{variant}" if variant else "") + ".json")
     if index.is_file():
         try:
-            return [folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-        except (ValueError, KeyError) as error:
+            shards = set(read_object(index, "fetch it again")["weight_map"].values())
+            return [folder / shard for shard in sorted(shards)]
+        except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{index} is no index of shards ({error!r}): fetch it again") from error
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1 and not variant:
@@ -121,8 +114,8 @@ def _files_of(folder: Path, stem: str, variant: str | None) -> list[Path]:
     if found:
         names = ", ".join(file.name for file in found)
         raise CheckpointError(f"{folder} has no {name}.safetensors but {names}: name a variant")
-    if pickles := sorted(file.name for file in folder.glob("*") if file.suffix in PICKLES):
-        raise CheckpointError(f"{folder.name}/{pickles[0]} {HOW_TO_CONVERT}")
+    for file in sorted(folder.glob("*")):
+        refuse_pickle(file)
     return []  # a whole part is missing: reported with every other missing name
 
 
@@ -152,8 +145,10 @@ def convert(source: Source, config: Config, parts: tuple[str, ...] = PARTS, file
     has all channels (noisy latent first) is taken as it is. A 24th layer of the text tower is left out: the public
     model reads the 23rd.
     Paper: section 3; only the first convolution grows.
-    Raises: CheckpointError that lists each missing, unexpected or wrongly shaped array, and each other setting.
-    Test: test_convert.py::test_wrong_arrays_are_all_named, test_the_widened_model_is_the_narrow_one_bit_for_bit
+    Raises: CheckpointError that lists each missing, unexpected or wrongly shaped array, and each other setting; or
+        for one that is not finite.
+    Test: test_convert.py::test_wrong_arrays_are_all_named, test_the_widened_model_is_the_narrow_one_bit_for_bit,
+          test_what_is_not_finite_is_not_converted
     """
     wanted = {n: p for n, p in places(config, source.layout).items() if n.partition(".")[0] in parts}
     known = {place.name for place in places(config, source.layout).values()}
@@ -172,6 +167,8 @@ def convert(source: Source, config: Config, parts: tuple[str, ...] = PARTS, file
     arrays, widened = {}, False
     for ours, place in wanted.items():
         array = source.entries[place.name].read()
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{file}: {place.name} holds numbers that are not finite: fetch it again")
         if ours == FIRST and array.shape == _narrow(place):
             array, widened = np.concatenate([array, np.zeros_like(array)], axis=1), True
         array = array.reshape(place.shape).transpose(place.axes)
@@ -221,17 +218,22 @@ def convert_file(
     """Public weights to a checkpoint of ours, with its story (source and hashes) beside it; returns the story.
 
     With `prompts`, their embeddings are written to OUT.prompts.safetensors and the text tower is left out.
-    Raises: CheckpointError as `open_source` and `convert`, and for a hash that is not the given one.
-    Test: test_convert.py::test_a_converted_file_is_a_checkpoint, test_prompts.py::test_no_text_tower_is_needed
+    Raises: CheckpointError as `open_source` and `convert`, for a hash that is not the given one, and for an `out` that
+        would replace the source.
+    Test: test_convert.py::test_a_converted_file_is_a_checkpoint, test_the_source_is_not_replaced,
+          test_no_file_of_a_source_is_replaced, test_prompts.py::test_no_text_tower_is_needed
     """
-    out = Path(out)
+    path, out = Path(path), Path(out)
     if out.suffix != ".safetensors":
         raise CheckpointError(f"{out.name}: checkpoints are written as .safetensors")
+    read = {file.resolve() for file in (path.glob("*/*") if path.is_dir() else [path])}
+    if not read.isdisjoint(file.resolve() for file in (out, out.with_suffix(".json"))):
+        raise CheckpointError(f"{out} would replace a file of {path}: give another OUT")
     source = open_source(path, layout, variant)
     check_hash(source.files, sha256)
     config = with_prediction(config, source.settings, prediction)
-    arrays, story = convert(source, config, file=Path(path).name)
-    story |= {"source": Path(path).name, "files": source.files, "profile": config.name}
+    arrays, story = convert(source, config, file=path.name)
+    story |= {"source": path.name, "files": source.files, "profile": config.name}
     if prompts is not None:
         from unires.models.prompts import embed, prompts_path, save_prompts
 
@@ -262,8 +264,7 @@ def fetch(repo: str, revision: str, files: Mapping[str, str], folder: Path) -> P
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise CheckpointError(f"revision {revision!r} can change under you: give the commit's 40 hexadecimal digits")
     for file in files:
-        if Path(file).suffix in PICKLES:
-            raise CheckpointError(f"{file} {HOW_TO_CONVERT}")
+        refuse_pickle(Path(file))
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as missing:

@@ -46,14 +46,13 @@ class MusiqConfig:
     depth: int = 14
     heads: int = 6
     mlp: int = 1152
-    classes: int = 1  # 10 for the weights trained on AVA
 
 
 OFFICIAL = MusiqConfig()
 PYIQA = MusiqConfig(resize="bicubic", ddof=1, tanh_gelu=False, rounding="float64")
 
 
-def gaussian_matrix(new: int, old: int, antialias: bool = False) -> Matrix:
+def gaussian_matrix(new: int, old: int) -> Matrix:
     """Weights of a Gaussian resize: kernel of deviation 0.5 cut at 1.5 pixels, each row normalised inside the photo.
 
     TensorFlow's documented `tf.image.resize(method=GAUSSIAN)`, with half-pixel centres and float32 coordinates. Its
@@ -62,9 +61,8 @@ def gaussian_matrix(new: int, old: int, antialias: bool = False) -> Matrix:
     Test: test_musiq.py::test_gaussian_resize_is_its_definition
     """
     back = np.float32(1 / np.float32(np.float32(new) / np.float32(old)))
-    wide = max(back, np.float32(1)) if antialias else np.float32(1)
     centres = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * back
-    distance = np.abs((np.arange(old, dtype=np.float32) + np.float32(0.5) - centres[:, None]) / wide)
+    distance = np.abs(np.arange(old, dtype=np.float32) + np.float32(0.5) - centres[:, None])
     weights = np.where(distance < 1.5, np.exp(-2 * distance.astype(np.float64) ** 2), 0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -85,11 +83,7 @@ def bicubic_matrix(new: int, old: int) -> Matrix:
     return weights.astype(np.float32)
 
 
-RESIZE = {
-    "gaussian": gaussian_matrix,
-    "gaussian, antialias": partial(gaussian_matrix, antialias=True),
-    "bicubic": bicubic_matrix,
-}
+RESIZE = {"gaussian": gaussian_matrix, "bicubic": bicubic_matrix}
 
 
 def resize(x: Photos, size: tuple[int, int], kind: str) -> Float[Array | np.ndarray, "b i j 3"]:
@@ -240,7 +234,7 @@ class Musiq(nnx.Module):
         self.token = learned(config.width)
         self.layers = nnx.List(EncoderLayer(config, rngs) for _ in range(config.depth))
         self.norm = nnx.LayerNorm(config.width, epsilon=LAYER_EPS, use_fast_variance=False, rngs=rngs)
-        self.head = nnx.Linear(config.width, config.classes, rngs=rngs)
+        self.head = nnx.Linear(config.width, 1, rngs=rngs)
 
     @classmethod
     def abstract(cls, config: MusiqConfig) -> "Musiq":
@@ -270,17 +264,14 @@ class Musiq(nnx.Module):
         h = self.tokens(photos)
         for layer in self.layers:
             h = layer(h)
-        out = self.head(self.norm(h[:, 0]))
-        if self.config.classes == 1:
-            return out[:, 0]
-        return nnx.softmax(out) @ jnp.arange(1.0, self.config.classes + 1)  # the expected opinion
+        return self.head(self.norm(h[:, 0]))[:, 0]
 
 
 def score(model: Musiq, photos: Photos) -> Float[Array, " b"]:
     """MUSIQ's scores, higher is better; compiled once a photo size and batch, differentiable by the photos.
 
     An accelerator takes the batch at once; a processor one photo after the other, which its caches can hold.
-    Range: photos in [0, 1]; scores of KonIQ's weights lie in about 0 to 100, of AVA's in 1 to 10.
+    Range: photos in [0, 1]; scores of KonIQ's weights lie in about 0 to 100.
     Raises: ValueError for a photo too thin for the small scales.
     Test: test_musiq.py::test_scores_are_pyiqas, test_a_batch_is_its_photos, test_gradient_is_the_slope
     """

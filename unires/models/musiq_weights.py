@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,15 +19,10 @@ from safetensors.flax import load
 
 from unires.models.ldm import take_apart
 from unires.models.musiq import OFFICIAL, Musiq, MusiqConfig
-from unires.models.store import CheckpointError
+from unires.models.names import Place
+from unires.models.store import CheckpointError, refuse_pickle
 
 PREFIX = "opt/target/"  # the official files' parameters; what stands outside is the optimiser's
-PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
-HOW_TO_CONVERT = """is a pickle, which can run code, and is not loaded. Convert it once where torch is installed:
-    import torch; from safetensors.torch import save_file
-    weights = torch.load("weights.pth", map_location="cpu", weights_only=True)
-    save_file({k: v.contiguous() for k, v in weights.items()}, "weights.safetensors")"""
-
 BLOCK = "transformer_encoder.transformer.encoderblock_{}."
 ATTENTION = "MultiHeadDotProductAttention_1/"
 LAYER = (  # ours, pyiqa's, official
@@ -48,14 +42,6 @@ SINGLE = {  # parameters that stand alone
 }
 
 
-class Place(NamedTuple):
-    """Where one of our arrays stands in a file: its name and shape there, and the axes that lead to ours."""
-
-    name: str
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-
-
 def _modules(config: MusiqConfig) -> Iterator[tuple[str, str, str]]:
     yield "stem.conv", "conv_root", "conv_root"
     yield "stem.norm", "gn_root", "gn_root"
@@ -67,7 +53,7 @@ def _modules(config: MusiqConfig) -> Iterator[tuple[str, str, str]]:
         for ours, theirs, official in LAYER:
             yield f"layers.{i}.{ours}", BLOCK.format(i) + theirs, f"Transformer/encoderblock_{i}/{official}"
     yield "norm", "transformer_encoder.encoder_norm", "Transformer/encoder_norm"
-    yield "head", "head" if config.classes == 1 else "head.0", "head"
+    yield "head", "head", "head"
 
 
 def places(config: MusiqConfig, source: str) -> dict[str, Place]:
@@ -113,7 +99,7 @@ def convert(arrays: Mapping, config: MusiqConfig, source: str = "pyiqa", file: s
         if place.name in arrays and _bare(arrays[place.name].shape) != _bare(place.shape):
             faults.append(f"{place.name} has shape {list(arrays[place.name].shape)}, not {list(place.shape)}")
     if faults:
-        raise CheckpointError(f"{file} does not fit MUSIQ of {config.classes} classes: " + "; ".join(faults))
+        raise CheckpointError(f"{file} does not fit MUSIQ: " + "; ".join(faults))
     return {
         name: jnp.asarray(
             np.asarray(arrays[place.name], np.float32)
@@ -129,13 +115,12 @@ def load_musiq(path: str | Path, config: MusiqConfig = OFFICIAL) -> tuple[Musiq,
     """The model with a file's weights, and the file's sha256, which a table of scores must state.
 
     A .npz is read as the official file, a .safetensors as pyiqa's state dict; the config says which variant to run
-    them in, and `classes` (10 for AVA).
+    them in.
     Raises: CheckpointError for a file that is missing, damaged, a pickle, or doesn't fit.
     Test: test_musiq.py::test_official_files_round_trip, test_safetensors_round_trip, test_damaged_files_are_refused
     """
     path = Path(path)
-    if path.suffix in PICKLES:
-        raise CheckpointError(f"{path.name} {HOW_TO_CONVERT}")
+    refuse_pickle(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise CheckpointError(f"{path.name}: MUSIQ's weights are an official .npz or pyiqa's as .safetensors")
     if not path.is_file():

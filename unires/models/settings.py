@@ -3,13 +3,12 @@
 Heads, activations and the prediction leave no trace in the shapes of arrays: only these files tell them.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from unires.config import Config
 from unires.models.names import FOLDERS
-from unires.models.store import CheckpointError
+from unires.models.store import CheckpointError, read_object
 
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction"}
 FREE = {"in_channels", "num_hidden_layers", "_class_name", "architectures", "model_type", "sample_size"}  # not compared
@@ -18,7 +17,7 @@ FREE = {"in_channels", "num_hidden_layers", "_class_name", "architectures", "mod
 def settings(config: Config) -> dict[str, dict]:
     """What config.json says in each folder of diffusers' layout.
 
-    Test: test_parity.py::test_diffusers_opens_what_we_export
+    Test: test_parity.py::test_diffusers_opens_what_we_export, test_convert.py::test_diffusers_samples_as_we_do
     """
     unet, vae, text = config.unet, config.vae, config.text
     kinds = ["CrossAttnDownBlock2D" if wanted else "DownBlock2D" for wanted in unet.attention]
@@ -77,7 +76,7 @@ def settings(config: Config) -> dict[str, dict]:
             "num_train_timesteps": config.schedule.steps,
             "prediction_type": PREDICTIONS[config.schedule.prediction],
             "rescale_betas_zero_snr": config.schedule.zero_terminal_snr,
-            "set_alpha_to_one": False,
+            "set_alpha_to_one": True,  # the last step ends without noise, as `ddim_plan` does
             "steps_offset": 1,
             "timestep_spacing": config.sample.spacing,
         },
@@ -94,10 +93,7 @@ def read_settings(folder: Path) -> dict[str, dict]:
     for part in (*FOLDERS.values(), "scheduler"):
         path = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
         if path.is_file():
-            try:
-                found[part] = json.loads(path.read_text())
-            except ValueError as error:
-                raise CheckpointError(f"{path} is not valid JSON ({error}): fetch it again") from error
+            found[part] = read_object(path, "fetch it again")
     return found
 
 
@@ -127,7 +123,7 @@ def with_prediction(config: Config, found: dict[str, dict], wanted: str | None =
     """
     told = found.get("scheduler", {}).get("prediction_type")
     by_name = {theirs: ours for ours, theirs in PREDICTIONS.items()}
-    if told is not None and told not in by_name:
+    if told is not None and told not in PREDICTIONS.values():
         raise CheckpointError(f"scheduler_config.json has prediction_type {told!r}: known are {', '.join(by_name)}")
     if wanted is not None and told is not None and by_name[told] != wanted:
         raise CheckpointError(f"{wanted!r} prediction was asked for, but scheduler_config.json says {told!r}")

@@ -20,6 +20,12 @@ from unires.profiles import KNOWN
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PARTS = {"vae": VAEConfig, "unet": UNetConfig, "text": TextConfig, "schedule": ScheduleConfig}
+PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+HOW_TO_CONVERT = """is a pickle, which can run code, and is not read. Convert it once where torch is installed:
+    import torch; from safetensors.torch import save_file
+    weights = torch.load("{0}", map_location="cpu", weights_only=True)
+    weights = weights.get("state_dict", weights)
+    save_file({{k: v.contiguous() for k, v in weights.items() if torch.is_tensor(v)}}, "{1}.safetensors")"""
 
 
 class CheckpointError(ValueError):
@@ -56,6 +62,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_pickle(path: Path) -> None:
+    """Refuse a pickle by its name, and say how it becomes a safetensors file.
+
+    Raises: CheckpointError
+    Test: test_convert.py::test_wrong_files_are_refused, test_musiq.py::test_pickles_are_refused_with_the_cure
+    """
+    if path.suffix in PICKLES:
+        raise CheckpointError(f"{path} {HOW_TO_CONVERT.format(path.name, path.stem)}")
+
+
+def read_object(path: Path, cure: str) -> dict:
+    """The JSON object that a file holds.
+
+    Raises: CheckpointError that names the file and the cure, if it holds anything else.
+    Test: test_store.py::test_a_damaged_story_is_named, test_convert.py::test_damaged_settings_are_named
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}): {cure}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no JSON object: {cure}")
+    return found
+
+
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> str:
     """Write a safetensors file, whole or not at all; returns its sha256.
 
@@ -81,7 +112,7 @@ def save_checkpoint(
         kind = jnp.float32 if name.endswith(STATISTICS) else (dtype or array.dtype)
         kept[name] = np.asarray(array).astype(kind, copy=False)
         if not np.isfinite(kept[name]).all():
-            raise CheckpointError(f"{name} holds numbers that are not finite: the training diverged, not saved")
+            raise CheckpointError(f"{path} is not saved: {name} is not finite, as after a training that diverged")
     story = {
         "config": {part: dataclasses.asdict(getattr(config, part)) for part in PARTS},
         **story,
@@ -99,8 +130,7 @@ def find_checkpoint(name: str | Path) -> Path:
     Test: test_store.py::test_missing_checkpoint_is_named
     """
     path = Path(name)
-    if path.suffix in (".ckpt", ".bin", ".pt", ".pth", ".pkl"):
-        raise CheckpointError(f"{path} is a pickle and is not loaded: convert it to safetensors first")
+    refuse_pickle(path)
     if path.suffix != ".safetensors":
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
@@ -116,22 +146,19 @@ def read_story(path: Path) -> dict:
     """The JSON beside a checkpoint.
 
     Raises: CheckpointError if it is missing or damaged.
-    Test: test_store.py::test_missing_checkpoint_is_named
+    Test: test_store.py::test_missing_checkpoint_is_named, test_a_damaged_story_is_named
     """
     story = path.with_suffix(".json")
     if not story.is_file():
         raise CheckpointError(f"{story.name} is missing beside {path.name}: it holds the model's config and hash")
-    try:
-        return json.loads(story.read_text())
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{story.name} is not valid JSON ({error}): fetch the checkpoint again") from error
+    return read_object(story, "fetch the checkpoint again")
 
 
 def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict]:
     """Read a checkpoint as float32: the model, the config with the checkpoint's own sizes, and its story.
 
     Raises: CheckpointError for a missing file, a wrong hash, a pickle, or arrays that do not fit the config.
-    Test: test_store.py::test_round_trip
+    Test: test_store.py::test_round_trip, test_a_damaged_config_is_named
     """
     path = find_checkpoint(name)
     story = read_story(path)
@@ -143,15 +170,15 @@ def load_checkpoint(name: str | Path, config: Config) -> tuple[LDM, Config, dict
         )
     try:
         parts = {part: kind(**_tuples(story["config"][part])) for part, kind in PARTS.items()}
-    except (KeyError, TypeError, AttributeError) as error:
+        config = dataclasses.replace(config, **parts)
+        model = LDM.abstract(config)
+        if "text" in story.get("without", ()):  # its prompts are kept beside it: see unires.models.prompts
+            model.text = None
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         why = f"{type(error).__name__}: {error}"
         raise CheckpointError(
             f"{path.with_suffix('.json')} does not hold a model's config ({why}): fetch it again, or train anew"
         ) from error
-    config = dataclasses.replace(config, **parts)
-    model = LDM.abstract(config)
-    if "text" in story.get("without", ()):  # its prompts are kept beside it: see unires.models.prompts
-        model.text = None
     wanted, rebuild = take_apart(model)
     try:
         with safe_open(path, framework="flax") as file:

@@ -1,0 +1,62 @@
+"""What is committed hangs together: numbers, tables, pages and the paper's figures. No model is run."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import publish, report, report_page
+from unires import record
+from unires.models.store import WEIGHTS, read_story
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "results" / "demo"
+PAPER = {  # the paper's tables as they were copied by hand and read twice; whoever finds a misprint changes both
+    "unires_table2.csv": "5c50186025516c61",
+    "unires_table3.csv": "9d3fdfad33e1c52d",
+    "unires_table4.csv": "db6ced7d92a7cc44",
+    "unires_table5.csv": "3e7c7fd6965d3b28",
+    "unires_table6.csv": "a022305e4d1bf56b",
+    "unires_table7.csv": "541ce66ecc2acaeb",
+    "unires_appendix_points.csv": "9719ae23dff69ab4",
+    "diversephotos_manifest.csv": "31909bd515c62687",
+}
+
+
+def test_the_papers_numbers_are_as_they_were_copied():
+    files = (ROOT / "benchmarks" / "paper").glob("*.csv")
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files} == PAPER
+
+
+@pytest.mark.parametrize("place", ["results/demo", "benchmarks/smoke"])
+def test_committed_runs_say_on_which_processor(place):
+    """Else the gates for equal devices would never be asked."""
+    assert record.read_run(ROOT / place)["device"]["instructions"]
+
+
+def test_committed_runs_are_of_the_weights_that_ship():
+    stories = {path.stem: read_story(path)["sha256"] for path in WEIGHTS.glob("*.safetensors")}
+    for folder in (DEMO, *publish.apart(DEMO)):
+        used = {name: digest for name, digest in record.read_run(folder)["checkpoints"].items() if name in stories}
+        assert used and used == {name: stories[name] for name in used}
+
+
+@pytest.mark.parametrize("name", ["SR", "MD", "DD", "DN", "complex"])
+def test_tables_are_made_from_the_rows(name, tmp_path):
+    table = report.set_table(report.measured(record.read_rows(DEMO)), name)
+    made = report.write_table(table, tmp_path, name).read_text()
+    assert (DEMO / "tables" / f"{name}.csv").read_text() == made and len(made.splitlines()) > 6
+
+
+def test_the_report_is_made_from_what_lies_there():
+    made = report_page.render(report_page.collect(DEMO))
+    assert [name for name, text in made.items() if (DEMO / name).read_text(encoding="utf-8") != text] == []
+
+
+def test_pages_have_the_notebooks_texts(tmp_path):
+    """If not: python -m benchmarks.publish --texts"""
+    for page in DEMO.glob("**/notebooks/*.ipynb"):
+        (tmp_path / page.relative_to(DEMO.parent)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(page, tmp_path / page.relative_to(DEMO.parent))
+    assert publish.texts(tmp_path)[0] == []
