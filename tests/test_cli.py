@@ -64,7 +64,7 @@ def test_seeds_are_checked(word, capsys):
     for words in (["restore", "in.png", "out.png"], ["train", "--photos", "x"]):
         with pytest.raises(SystemExit, match="2"):
             main([*words, "--seed", word])
-        told = "invalid seed value: '1.5'" if word == "1.5" else f"{word} is not from 0 to 4294967295"
+        told = "invalid seed value" if word == "1.5" else f"seed {word}: give a whole number from 0 to 4294967295"
         assert f"argument --seed: {told}" in capsys.readouterr().err
     assert seed("4294967295") == 2**32 - 1
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from unires.config import check_seed
 from unires.photo import FORMATS, PhotoError, named_as_photo, read_photo, write_photo
 from unires.profiles import KNOWN, PROFILES, profile
-from unires.restore import SEEDS, silent
+from unires.restore import silent
 from unires.tasks import NAMES, weights_dict, weights_vector
 
 
@@ -50,8 +51,11 @@ def seed(text: str) -> int:
     Raises: ValueError or ArgumentTypeError, which argparse turns into a usage error.
     Test: test_cli.py::test_seeds_are_checked
     """
-    if not 0 <= (number := int(text)) < SEEDS:
-        raise argparse.ArgumentTypeError(f"{number} is not from 0 to {SEEDS - 1}")
+    number = int(text)
+    try:
+        check_seed(number)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return number
 
 

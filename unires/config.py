@@ -3,6 +3,16 @@
 from dataclasses import dataclass, field
 
 
+def check_seed(seed: int) -> None:
+    """JAX keeps a seed's last 32 bits: a larger one would repeat the noise of a smaller one.
+
+    Raises: ValueError for a seed that is not from 0 to 2**32 - 1.
+    Test: test_restore.py::test_seeds_are_32_bits, test_train.py::test_a_bad_seed_is_refused_before_anything_is_written
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed}: give a whole number from 0 to {2**32 - 1}")
+
+
 @dataclass(frozen=True)
 class VAEConfig:
     """KL autoencoder. The downsampling factor is patch * 2 ** (len(encoder_channels) - 1)."""

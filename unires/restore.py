@@ -15,7 +15,7 @@ from tqdm import tqdm
 from unires.budget import rows_that_fit
 from unires.colour import adain, wavelet
 from unires.compose import active, down_lq
-from unires.config import Config
+from unires.config import Config, check_seed
 from unires.models.ldm import LDM, cast, take_apart
 from unires.models.prompts import prompts_beside
 from unires.models.store import CheckpointError, find_checkpoint, load_model, read_story
@@ -29,7 +29,6 @@ from unires.tasks import EXPERTS, Expert, weights_vector
 
 COLOURS = {"adain": adain, "wavelet": wavelet, "none": lambda x_hat, y: np.clip(x_hat, 0, 1)}
 LEAST = 64  # pixels; smaller photos are mirrored up to this size
-SEEDS = 2**32  # JAX keeps a seed's last 32 bits: larger ones would repeat the noise of smaller ones
 
 
 class Restorer:
@@ -121,8 +120,7 @@ class Restorer:
         Raises: ValueError for a seed that is not from 0 to 2**32 - 1.
         Test: test_restore.py::test_the_noise_is_jaxs_own, test_seeds_are_32_bits
         """
-        if not 0 <= seed < SEEDS:
-            raise ValueError(f"seed {seed}: give a whole number from 0 to {SEEDS - 1}")
+        check_seed(seed)
         f, c = self.config.vae.factor, self.config.vae.latent_channels
         row = jax.random.normal(jax.random.key(seed), (h // f * (w // f) * c,))
         return row.reshape(1, h // f, w // f, c)

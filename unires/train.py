@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from unires.config import Config, TrainConfig
+from unires.config import Config, TrainConfig, check_seed
 from unires.data import Photos, batches, pair_batch, photo_batch, stage_at
 from unires.degrade import SETTINGS
 from unires.fit import fit, optimiser, rate
@@ -198,8 +198,7 @@ def train(
           test_sources_train_the_diffusion_model_alone,
           test_fine_tuning_begins_where_the_checkpoint_ended, test_mesh.py::test_two_processes_train_as_one
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed {seed} is out of range: give one of 0 <= seed < 2**32")
+    check_seed(seed)
     mesh, photos = make_mesh(data, fsdp), given
     if isinstance(given, Path):
         largest = max(stage.crop for stage in (*config.train_vae.stages, *config.train.stages))
