@@ -124,8 +124,8 @@ assert gap < 1e-3 * size
 # **Mixing in every step is not mixing photos.** After one step the two agree. But the network isn't linear: the
 # mixed latent is what *all* experts see in the next step, so each can react to what the others did. Averaging
 # two finished photos is a double exposure; composing is a conversation. With few steps it is a short one, and nothing
-# promises that it pays on each photo: on the demo's, LPIPS prefers the double exposure. The distance between the two, as
-# a PSNR (the higher, the closer), and what the judges say:
+# promises that it pays on each photo. The distance between the two, as a PSNR (the higher, the closer), and what the
+# judges say. Which of the two photos does each of them prefer?
 
 # %%
 half = {"SR": 0.5, "DN": 0.5}

@@ -319,8 +319,8 @@ plt.show()
 # at 0, and the unsharp mask above. The **grain** is white noise, $m$ hundredths of the brightness range, that was nowhere
 # in the scene. No detail that was lost comes back by either. Where is the minimum of NIQE on each curve, and where is
 # that of LPIPS? Where they stand apart, NIQE can be bought on the way between them, and a search with enough freedom will.
-# Where they lie side by side, as on the demo's photo, LPIPS too likes the sharpened and grainy photo better: then the
-# model's answer is too soft, or both judges can be pleased alike, and no trick is exposed.
+# Where they lie side by side, LPIPS too likes the sharpened and grainy photo better: then the model's answer is too soft,
+# or both judges can be pleased alike, and no trick is exposed. Which of the two is it here?
 #
 # Watch the guard, too. It compares at a quarter of the size, where a pixel is the mean of sixteen: white noise is four
 # times weaker there, and a mask changes only the edges. **Most of what is finer than its grid passes the guard unseen.** A

@@ -4,9 +4,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from benchmarks import publish, report, report_page
+from benchmarks import publish, report, report_page, specialisation
 from unires import record
 from unires.models.store import WEIGHTS, read_story
 
@@ -60,3 +61,21 @@ def test_pages_have_the_notebooks_texts(tmp_path):
         (tmp_path / page.relative_to(DEMO.parent)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(page, tmp_path / page.relative_to(DEMO.parent))
     assert publish.texts(tmp_path)[0] == []
+
+
+def test_what_notebook_45_says_of_mild_flaws():
+    """The experts differ more on a mild flaw than on a heavy one, most of all on noise."""
+    rows = record.read_rows(DEMO / "45_specialisation")
+    experts = [row for row in rows if row["set"] not in ("HQ", "complex")]
+    above = specialisation.above_best(specialisation.means(experts, "lpips")).loc[list(specialisation.TEXT_EXPERTS)]
+    mild, heavy = (above.filter(like=f"@{severity}").max().rename(lambda s: s[:2]) for severity in ("0.7", "1.0"))
+    assert len(mild) == len(heavy) == 4 and (mild > heavy).all()
+    assert (mild - heavy).idxmax() == "DN"
+
+
+def test_what_notebook_85_says_of_the_guard():
+    """It takes no damage away at any of its weights."""
+    rows = [row for row in record.read_rows(DEMO) if row["metric"] == "regret"]
+    means = pd.DataFrame(rows).groupby("method")["value"].mean()
+    guarded = means[means.index.str.contains("by NIQE guarded")]
+    assert len(guarded) == 4 and (guarded >= means["21 sums by NIQE"]).all()
