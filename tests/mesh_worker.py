@@ -27,7 +27,7 @@ from unires.train import ldm_objective, split
 TINY = replace(
     SMOKE,
     name="tiny",
-    vae=VAEConfig((4, 4), (4, 4), latent_channels=4, groups=2),
+    vae=VAEConfig((4,), (4,), latent_channels=4, groups=2, patch=2),
     unet=UNetConfig((16,), attention=(True,), blocks=1, head_dim=8, groups=4, from_lq=True, gate=True),
     train_vae=TrainConfig((Stage(16, 4, 3),), learning_rate=1e-3, warmup=2, save_every=2),
     train=TrainConfig((Stage(16, 8, 20),), learning_rate=1e-3, warmup=4, save_every=10),

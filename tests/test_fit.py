@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,14 +19,15 @@ def feed(start):
 
 
 def squares(trained, fixed, batch, key):
-    return ((trained["w"] - batch["x"]) ** 2).sum(1).mean(), {}
+    return ((trained["w"] - batch["x"] - jax.random.normal(key, (3,))) ** 2).sum(1).mean(), {}
 
 
 def test_steps_are_those_of_a_loop_in_numpy(tmp_path):
-    """AdamW (Loshchilov and Hutter 2019) of clipped gradients, the warm-up, and the average with its ramp."""
+    """AdamW (Loshchilov and Hutter 2019) of clipped gradients, the warm-up, the average with its ramp, a step's key."""
     w, ema, m, v, clipped = START.astype(np.float64), START.astype(np.float64), 0.0, 0.0, 0
     for step, batch in enumerate(feed(0)):
-        slope = 2 * (w - batch["x"].mean(0))
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(7), step), (3,))
+        slope = 2 * (w - batch["x"].mean(0) - np.asarray(noise))
         length = np.linalg.norm(slope)
         slope, clipped = slope / max(length, 1.0), clipped + (length > 1)
         m, v, n = 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2, step + 1
@@ -33,7 +35,7 @@ def test_steps_are_those_of_a_loop_in_numpy(tmp_path):
         w = w - 0.1 * min(1, step / 3) * (moved + 0.5 * w)
         decay = min(0.4, (1 + step) / (10 + step))
         ema = decay * ema + (1 - decay) * w
-    found = fit(squares, {"w": START}, {}, feed, CONFIG, tmp_path, 0, "squares")["w"]
+    found = fit(squares, {"w": START}, {}, feed, CONFIG, tmp_path, 7, "squares")["w"]
     np.testing.assert_allclose(found, ema, rtol=1e-4)
     assert clipped > 6 and np.abs(ema - w).max() > 0.01
 

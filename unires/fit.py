@@ -107,7 +107,7 @@ def gradients(loss: Callable, config: TrainConfig, mesh: Mesh) -> Callable:
 def make_update(loss: Callable, config: TrainConfig, mesh: Mesh, seed: int) -> Callable:
     """The compiled step: `(state, fixed, batch, step) -> (state, value, parts)`; the old state's memory is reused.
 
-    Test: test_mesh.py::test_one_device_trains_as_the_plain_loop
+    Test: test_fit.py::test_steps_are_those_of_a_loop_in_numpy
     """
     tx, slopes = optimiser(config), gradients(loss, config, mesh)
 
@@ -128,7 +128,7 @@ def make_update(loss: Callable, config: TrainConfig, mesh: Mesh, seed: int) -> C
 def start_state(trained: dict, config: TrainConfig, mesh: Mesh) -> dict:
     """Parameters, their average and the optimiser's moments before the first step, on the mesh.
 
-    Test: test_mesh.py::test_one_device_trains_as_the_plain_loop
+    Test: test_fit.py::test_steps_are_those_of_a_loop_in_numpy
     """
     on_mesh, init = place(trained, mesh), optimiser(config).init
     opt = jax.jit(init, out_shardings=shardings(jax.eval_shape(init, on_mesh), mesh))(on_mesh)
@@ -157,7 +157,7 @@ def fit(
     micro-batch it sees, of how many.
     Raises: FloatingPointError if the loss stops being finite; ValueError if a batch can't be split evenly.
     Test: test_fit.py::test_steps_are_those_of_a_loop_in_numpy, test_a_loss_that_is_no_number_ends_the_run,
-          test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_saved_on_eight_resumes_on_two
+          test_train.py::test_killed_run_resumes_exactly, test_mesh.py::test_other_meshes_give_the_curve_of_one
     """
     from orbax.checkpoint import v1 as ocp  # extra: train
 

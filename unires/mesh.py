@@ -83,7 +83,7 @@ def place(tree, mesh: Mesh):
 def gather(tree, mesh: Mesh):
     """Inside a compiled function: the arrays of a tree in full on every device.
 
-    Test: test_mesh.py::test_meshes_give_the_curve_of_one_device
+    Test: test_mesh.py::test_other_meshes_give_the_curve_of_one
     """
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 

@@ -143,7 +143,7 @@ def ldm_objective(config: Config, rebuild: Callable, ids: Array | np.ndarray, ju
     """`ldm_loss` as a function of plain arrays, as `fit` wants it; VGG16's have the names `judge`.
 
     Shapes: ids as in `ldm_loss`.
-    Test: test_mesh.py::test_meshes_give_the_curve_of_one_device
+    Test: test_mesh.py::test_other_meshes_give_the_curve_of_one
     """
     schedule = Schedule.make(config.schedule)
 
