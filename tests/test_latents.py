@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from mesh_worker import TINY, batch, problem
 
 from unires import latents
 from unires.config import Stage, TrainConfig
-from unires.fit import fit
 from unires.latents import keep_latents, kept_step
 from unires.mesh import make_mesh
 from unires.models.store import random_model
@@ -22,15 +22,6 @@ def feed(start):
     return (batch(step) for step in range(start, 6))
 
 
-def losses(settings, feed, out):
-    told = []
-    loss, trained, fixed = problem(settings)
-    fit(loss, trained, fixed, feed, settings.train, out, 3, "tiny")
-    for line in (out / "loss.jsonl").read_text().splitlines():
-        told.append(float(line.split('"loss": ')[1].split(",")[0]))
-    return np.array(told)
-
-
 def test_the_first_batches_of_a_stage_take_turns():
     settings = TrainConfig((Stage(8, 2, 5), Stage(8, 2, 3)), 0.0, latents=2)
     assert [kept_step(settings, step) for step in range(8)] == [0, 1, 0, 1, 0, 5, 6, 5]
@@ -39,12 +30,15 @@ def test_the_first_batches_of_a_stage_take_turns():
 
 
 def test_kept_latents_train_as_photos_do(tmp_path):
-    """All batches kept, in micro-batches: the curve of the photos. Two kept: those two, and the noise of each step."""
-    settings = config(latents=6, accumulate=2)
-    vae, mesh = random_model(settings, seed=1).vae, make_mesh()
-    plain = losses(replace(settings, train=replace(settings.train, latents=0)), feed, tmp_path / "photos")
-    every = keep_latents(feed, vae, settings.train, mesh, tmp_path / "six")
-    np.testing.assert_allclose(losses(settings, every, tmp_path / "latents"), plain, rtol=1e-5)
+    """All batches kept: the losses of the photos. Two kept: those two, and the noise of each step."""
+    vae, mesh, (loss, trained, fixed) = random_model(TINY, seed=1).vae, make_mesh(), problem(TINY)
+    jitted = jax.jit(loss)
+    every = list(keep_latents(feed, vae, config(latents=6).train, mesh, tmp_path / "six")(0))
+    for step, rows in enumerate(every):
+        key = jax.random.key(step)
+        photos, latents = (jitted(trained, fixed, given, key)[0] for given in (batch(step), rows))
+        assert float(latents) == pytest.approx(float(photos), rel=1e-5)
+    assert len(every) == 6 and not np.array_equal(every[0]["z_0"], every[1]["z_0"])
     two = keep_latents(feed, vae, config(latents=2).train, mesh, tmp_path / "two")
     assert len(list((tmp_path / "two").iterdir())) == 2
     rows = list(two(1))

@@ -140,17 +140,29 @@ def test_a_stage_with_a_perceptual_weight(folder, tmp_path, monkeypatch):
     judge = lambda weights, a, b: weights["judge"] * ((a - b) ** 2).mean((1, 2, 3))  # noqa: E731
     monkeypatch.setattr(unires.train, "perceptual_distance", judge)
     photos, (first, second) = Photos.read(folder, least=64), LDM_ALONE.train.stages
-    logs, ends = [], []
-    for name, weight in (("plain", 0.0), ("judged", 2.0)):
+    key, told = jax.random.key(0), {}
+
+    def fit(loss, trained, fixed, feed, *rest):
+        told["arrays"], told["loss"], told["fed"] = (trained, fixed), jax.jit(loss), list(feed(0))
+        return trained
+
+    monkeypatch.setattr(unires.train, "fit", fit)
+    losses = []
+    for weight in (0.0, 2.0):
         stages = first, replace(second, perceptual=weight)
         config = replace(LDM_ALONE, train=replace(LDM_ALONE.train, stages=stages))
-        ends.append(train_ldm(config, random_model(LDM_ALONE), photos, tmp_path / name))
-        logs.append(lines(tmp_path / name / "ldm" / "loss.jsonl"))
-    plain, judged = logs
-    assert plain[:3] == judged[:3] and all("perceptual" not in line for line in plain)
-    assert all(line["perceptual"] > 0 for line in judged[3:])
-    assert judged[3]["loss"] == pytest.approx(plain[3]["loss"] + 2 * judged[3]["perceptual"], rel=1e-4)
-    assert not np.array_equal(*(np.asarray(end.unet.conv_out.kernel[...]) for end in ends))
+        train_ldm(config, random_model(LDM_ALONE), photos, tmp_path)
+        weights = [rows.get("perceptual", np.zeros(2)).tolist() for rows in told["fed"]]
+        assert weights == [[0, 0]] * first.steps + [[weight, weight]] * second.steps
+        losses.append([told["loss"](*told["arrays"], rows, key) for rows in told["fed"]])
+    plain, judged = losses
+    assert [value for value, _ in plain[:3]] == [value for value, _ in judged[:3]]
+    assert not any("perceptual" in parts for _, parts in plain + judged[:3])
+    for (value, _), (dearer, parts) in zip(plain[3:], judged[3:], strict=True):
+        assert parts["perceptual"] > 0 and np.isclose(dearer, value + 2 * parts["perceptual"], rtol=1e-4)
+    trained, fixed = told["arrays"]
+    distance = jax.jit(jax.grad(lambda trained: told["loss"](trained, fixed, told["fed"][-1], key)[1]["perceptual"]))
+    assert np.abs(distance(trained)["unet.conv_out.kernel"]).max() > 0
 
 
 def test_another_run_is_not_continued(folder, tmp_path):
