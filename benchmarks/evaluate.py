@@ -1,5 +1,6 @@
 """Images to rows: restore the evaluation pairs of a profile, keep the photos, measure them."""
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from unires.metrics import METRICS, contract, measure
 from unires.models.store import find_checkpoint, read_story, write_beside
 from unires.photo import read_photo, write_photo
 from unires.profiles import profile
-from unires.record import Row, not_run, row, write_run
+from unires.record import Row, not_run, read_run, row, write_run
 from unires.restore import Restorer, restorer_of
 from unires.shapes import Photo
 from unires.tasks import EXPERTS, weights_dict, weights_vector
@@ -25,7 +26,6 @@ MIXTURES = {  # two fixed mixtures: the paper's optimum of Figure 11 and its mos
 # The search's list: each expert, the paper's two mixtures, and even mixes of the experts of two flaws (ours).
 PAIRS = {f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))}
 CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS
-UNKNOWN = "unknown"  # the checkpoint of a restored photo that doesn't name one
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,11 @@ class Restored:
 
 @dataclass
 class Evaluation:
-    """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once a checkpoint.
+    """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once, until the
+    checkpoint, the flawed photo or the settings become others.
 
-    Test: test_evaluate.py::test_restored_photos_are_made_once, test_another_checkpoint_restores_anew
+    Test: test_evaluate.py::test_restored_photos_are_made_once, test_another_checkpoint_restores_anew,
+          test_other_settings_restore_anew
     """
 
     run_dir: Path
@@ -51,11 +53,22 @@ class Evaluation:
 
     @classmethod
     def start(cls, run_dir: str | Path, profile_name: str, seed: int) -> "Evaluation":
-        """Load the pairs and note in run.json which data, weights and metrics the run stands on."""
+        """Load the pairs and note in run.json which data, weights and metrics the run stands on.
+
+        Raises: ValueError for a run_dir that holds rows of other pairs.
+        Test: test_evaluate.py::test_a_run_holds_rows_of_one_profile
+        """
         config = profile(profile_name)
+        pairs = evaluation_hash(config)
+        if (Path(run_dir) / "run.json").exists() and read_run(run_dir).get("data", {}).get(
+            "evaluation", pairs
+        ) != pairs:
+            raise ValueError(
+                f"{run_dir} holds rows of other photos than profile {profile_name}'s: give another run_dir"
+            )
         sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
         contracts = {name: contract(name) for name in METRICS}
-        write_run(run_dir, data={"evaluation": evaluation_hash(config)}, metrics=contracts)
+        write_run(run_dir, data={"evaluation": pairs}, metrics=contracts)
         return cls(Path(run_dir), config, seed, sets)
 
     @property
@@ -75,20 +88,31 @@ class Evaluation:
         name = self.config.checkpoint
         return None if name is None else read_story(find_checkpoint(name))["sha256"]
 
+    @property
+    def settings(self) -> str:
+        """A hash of what else a restored photo depends on."""
+        parts = [getattr(self.config, part) for part in ("vae", "unet", "text", "schedule", "sample")]
+        return hashlib.sha256(repr((parts, EXPERTS)).encode()).hexdigest()[:16]
+
     def restore(self, item: Item, weights: dict[str, float]) -> Restored:
-        """One pair's flawed photo restored with one mix: from the run's folder if these weights made it before."""
+        """One pair's flawed photo restored with one mix: from the run's folder if the same was made before."""
         name = "_".join(f"{k}{v:g}" for k, v in weights_dict(weights_vector(weights)).items())
         path = self.run_dir / "restored" / item.set / item.image / f"{name}_seed{self.seed}.png"
         story = path.with_suffix(".json")
         held = json.loads(story.read_text()) if story.exists() else {}
-        if held.get("checkpoint", UNKNOWN) != self.checkpoint:
+        made_of = {
+            "checkpoint": self.checkpoint,
+            "photo": hashlib.sha256(item.y.tobytes()).hexdigest()[:16],
+            "settings": self.settings,
+        }
+        if not made_of.items() <= held.items():
             calls = len(weights_dict(weights_vector(weights))) * self.config.sample.steps
             began = time.perf_counter()
             photo = self.restorer(item.y, weights, seed=self.seed)
             seconds = round(time.perf_counter() - began, 3)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_photo(path, photo)
-            held = {"unet_calls": calls, "seconds": seconds, "checkpoint": self.checkpoint}
+            held = {"unet_calls": calls, "seconds": seconds, **made_of}
             write_beside(story, json.dumps(held).encode())
         return Restored(read_photo(path), held["unet_calls"], held["seconds"])
 

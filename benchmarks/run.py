@@ -7,7 +7,7 @@ notebooks/ (executed), html/index.html and report.html (to read). All that can b
 before the first notebook starts: papermill itself only warns about a misspelt parameter.
 Notebooks on request take longer than a reader waits: only `--only` or the smoke profile runs them.
 
-Exit status: 0 done, 1 a notebook failed, 2 refused.
+Exit status: 0 done, 1 a notebook failed, 2 refused, 130 interrupted.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import nbformat
 from tqdm import tqdm
 
 from benchmarks import pages, pair, publish
-from unires import profiles, record
+from unires import config, profiles, record
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,6 +98,8 @@ def check(path: Path, given: dict[str, Any]) -> None:
         if name not in own:
             raise Refused(f"{path.name} has no parameter {name!r}: its parameters cell sets {', '.join(own)}")
         default = own[name]
+        if {type(value), type(default)} == {list, tuple}:
+            continue  # two ways to write a sequence
         number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
         if default is not UNKNOWN and default is not None and type(value) is not type(default) and not number:
             raise Refused(
@@ -128,6 +130,11 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
     given = {"profile": profile, "seed": seed, "run_dir": publish.named(run_dir, root), **extra}
     for path in notebooks:
         check(path, given)
+    try:
+        config.check_seed(seed)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from error
     _refuse_mixing(run_dir, profile, seed, extra)
     planned = {path.stem: {"status": "not reached"} for path in notebooks}
     facts = _provenance(profile, seed)  # the notebooks add the hashes of the weights and photos that they use
@@ -270,6 +277,9 @@ def main(argv: list[str] | None = None, *, notebooks: Path = pair.NOTEBOOKS, roo
     except publish.PublishError as error:
         print(f"not published: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted: the same command with --out {publish.named(run_dir, root)} goes on", file=sys.stderr)
+        return 130
     return 0
 
 

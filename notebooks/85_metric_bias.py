@@ -366,8 +366,8 @@ plt.show()
 #
 # 1. Make the grid finer (`interval=0.25`): more candidates, more pressure. Does the regret of NIQE grow, and does the
 #    guard's share?
-# 2. Give another judge a seat: any function of a photo becomes a `Score`, PIQE of the package pyiqa for one (it needs no
-#    file of weights), or MUSIQ if you have its published weights (`unires.models.musiq_weights.load_musiq`). Does it make
+# 2. Give another judge a seat: any function of a photo becomes a `Score`, PIQE for one, which needs no file of weights
+#    (`unires.pyiqa_metrics.import_pyiqa().create_metric("piqe")`), or MUSIQ if you have its published weights (`unires.models.musiq_weights.load_musiq`). Does it make
 #    NIQE's mistakes? Add the ranks of the two and let the sum decide: is a jury better than its members?
 # 3. Let the guard look at half size and at an eighth (`factor`). Which one takes most of the regret away, and which sees
 #    the unsharp mask and the grain?

@@ -1,5 +1,6 @@
 """The command line: a result, or one sentence and an exit code."""
 
+import io
 import sys
 
 import numpy as np
@@ -70,19 +71,22 @@ def test_seeds_are_checked(word, capsys):
 
 
 def test_a_folder_with_bad_photos(tmp_path, checkpoint, capsys):
-    """What can't be read or written is named and the others are restored, of any format; what is no photo is not."""
+    """What can't be read or written is named and the others are restored, of any format; what is passed over, too."""
     folder, out = tmp_path / "in", tmp_path / "out"
     for made in (folder / "album.png", out / "blocked.png"):
         made.mkdir(parents=True)
     (folder / "bad.jpg").write_text("not a photo")
-    (folder / "notes.txt").write_text("not a photo")
+    for name in ("notes.txt", ".hidden", "IMG_1.HEIC"):
+        (folder / name).write_text("not a photo")
     photo(folder / "blocked.png")
     photo(folder / "good.png")
     (folder / "loop.png").symlink_to("loop.png")
     Image.open(folder / "good.png").save(folder / "old.GIF")
     assert main(["restore", str(folder), str(out), "--checkpoint", checkpoint, "--steps", "1"]) == 1
     told = capsys.readouterr().err.splitlines()
-    for line, say in zip(told, ("bad.jpg: not", "blocked.png: cannot be written", "loop.png: no such"), strict=True):
+    passed = "passed over: IMG_1.HEIC, notes.txt"
+    said = (passed, "bad.jpg: not", "blocked.png: cannot be written", "loop.png: no such")
+    for line, say in zip(told, said, strict=True):
         assert line.startswith("unires: ") and say in line
     assert {path.name for path in out.iterdir()} == {"blocked.png", "good.png", "old.png"}
     assert read_photo(out / "good.png").shape == read_photo(out / "old.png").shape == (48, 40, 3)
@@ -118,6 +122,19 @@ def test_weights_are_searched(tmp_path, monkeypatch, capsys):
     assert main(["restore", source, str(tmp_path / "by_hand.png"), "--weights", mix]) == 0
     apart = read_photo(tmp_path / "auto.png") - read_photo(tmp_path / "by_hand.png")
     assert np.abs(apart).max() < 1.5 / 255
+
+
+def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):
+    """A searched photo is written before its mix is told, and a name in another alphabet stops nothing."""
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: LinearRestorer())
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "花.png", "花園.png"):
+        photo(tmp_path / "in" / name)
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), "--weights", "auto"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    sys.stdout.flush()
+    assert sys.stdout.buffer.getvalue().count(b"--weights") == 3
 
 
 @pytest.mark.parametrize(

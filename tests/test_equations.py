@@ -216,6 +216,12 @@ def test_the_grid_has_1512_and_252_vectors():
     assert math.comb(10, 5) == 252 and math.comb(10, 5) + 6 * math.comb(10, 4) == 1512
 
 
+@pytest.mark.parametrize("interval, told", [(0.3, "multiples of the interval"), (0, "above 0"), (-0.2, "above 0")])
+def test_bad_intervals_are_refused(interval, told):
+    with pytest.raises(ValueError, match=told):
+        grid(interval=interval)
+
+
 def test_the_grid_of_other_settings():
     """Few experts can be counted by hand."""
     found = {tuple(v) for v in np.rint(grid(-0.5, 1.5, 0.5, experts=2, negatives=1) * 2).astype(int)}

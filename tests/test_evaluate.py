@@ -1,6 +1,7 @@
 """Images to rows: photos are made once, means are means."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,10 +50,35 @@ def test_another_checkpoint_restores_anew(tmp_path, monkeypatch):
     assert np.array_equal(evaluation.restore(item, {"SR": 1.0}).photo, first.photo)
 
 
+def test_other_settings_restore_anew(tmp_path, monkeypatch):
+    """Another number of steps, and another flawed photo of the same name."""
+    evaluation = Evaluation.start(tmp_path, "smoke", 0)
+    config, item = evaluation.config, evaluation.items[0]
+    made = []
+    for settings, pair in (
+        (config, item),
+        (replace(config, sample=replace(config.sample, steps=7)), item),
+        (config, replace(item, y=1 - item.y)),
+        (config, replace(item, y=1 - item.y)),
+    ):
+        evaluation.config = settings
+        monkeypatch.setitem(evaluation.__dict__, "restorer", lambda y, weights, seed: made.append(0) or y)
+        calls = evaluation.restore(pair, {"SR": 1.0}).unet_calls
+        assert calls == settings.sample.steps
+    assert len(made) == 3
+
+
+def test_a_run_holds_rows_of_one_profile(tmp_path):
+    Evaluation.start(tmp_path, "smoke", 0)
+    with pytest.raises(ValueError, match="holds rows of other photos than profile demo's: give another run_dir"):
+        Evaluation.start(tmp_path, "demo", 0)
+    Evaluation.start(tmp_path, "smoke", 1)
+
+
 def test_the_run_names_its_checkpoint(tmp_path):
     evaluation = Evaluation.start(tmp_path, "demo", 0)
     shipped = hashlib.sha256((WEIGHTS / "demo.safetensors").read_bytes()).hexdigest()
-    assert evaluation.checkpoint == shipped and Evaluation.start(tmp_path, "smoke", 0).checkpoint is None
+    assert evaluation.checkpoint == shipped and Evaluation.start(tmp_path / "other", "smoke", 0).checkpoint is None
 
 
 def test_mean_table_against_numpy():

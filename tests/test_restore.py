@@ -13,7 +13,7 @@ from unires.models.prompts import embed, prompts_path, save_prompts
 from unires.models.store import CheckpointError, random_model, save_checkpoint
 from unires.profiles import DEMO, SMOKE
 from unires.restore import COLOURS, Restorer, feather, load, restore, restorer_of, starts, untaught, with_factor
-from unires.tasks import EXPERTS, down_lq_experts
+from unires.tasks import BR, EXPERTS, Expert, down_lq_experts
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,21 @@ def test_a_public_model_that_was_never_tuned_is_known(tmp_path):
     with pytest.raises(CheckpointError, match="sd2.safetensors: .*never saw a flawed photo"):
         restorer_of(replace(SMOKE, checkpoint=str(path)))
     photo = np.random.default_rng(0).random((64, 64, 3), np.float32)
-    assert load(path)(photo, steps=1).shape == photo.shape  # whoever asks for it by name may look at it
+    with pytest.warns(UserWarning, match="sd2.safetensors: .*never saw a flawed photo"):  # asked for by name
+        assert load(path)(photo, steps=1).shape == photo.shape
     assert untaught({"widened": True, "outcome_ldm": {"steps": 3}}) is untaught({"widened": False}) is None
+
+
+def test_what_a_restorer_refuses(restorer):
+    model = random_model(SMOKE)
+    for dtype in ("int8", "float16"):
+        with pytest.raises(ValueError, match=f"dtype is float32 or bfloat16, not '{dtype}'"):
+            Restorer(model, SMOKE, dtype=dtype)
+    for experts in ((), (BR, Expert("BR", "Denoise"))):
+        with pytest.raises(ValueError, match="experts need names of their own"):
+            Restorer(model, SMOKE, experts)
+    with pytest.raises(ValueError, match="steps must lie in"):
+        restorer(np.zeros((64, 64, 3), np.uint8), steps=0)
 
 
 def test_what_is_loaded_is_what_is_there(tmp_path, monkeypatch):

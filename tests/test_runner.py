@@ -237,6 +237,7 @@ def test_what_ran_on_request_is_published_by_name(tmp_path, monkeypatch):
         (["--profile", "smoke", "-p", "steps"], "-p takes name=value, not 'steps'"),
         (["--profile", "smoke", "-p", "profile=demo"], "option of its own: --profile"),
         (["--profile", "smoke", "--publish", "-p", "steps=3"], "--publish takes a whole run"),
+        (["--profile", "smoke", "--seed", "-1"], "seed -1: give a whole number from 0 to 4294967295"),
     ],
 )
 def test_a_wrong_command_is_refused_before_anything_starts(tmp_path, capsys, words, said):
@@ -265,6 +266,33 @@ def test_a_wrong_notebook_is_refused_before_anything_starts(tmp_path, capsys, ch
     printed = capsys.readouterr().err
     assert "20_second.py" in printed and said in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, capsys):
+    notebooks = folder_with(tmp_path / "notebooks", **{"10_first": WRITES})
+    (tmp_path / "file").write_text("")
+    words = ["--profile", "smoke", "--out", str(tmp_path / "file" / "out")]
+    assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
+    assert capsys.readouterr().err.startswith("refused: ")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_one", interrupted)
+    notebooks = folder_with(tmp_path / "notebooks", **{"10_first": WRITES})
+    words = ["--profile", "smoke", "--out", str(tmp_path / "out")]
+    assert run.main(words, notebooks=notebooks, root=tmp_path) == 130
+    assert "interrupted: the same command with --out out goes on" in capsys.readouterr().err
+
+
+def test_a_sequence_may_be_a_list_or_a_tuple(tmp_path):
+    path = folder_with(tmp_path / "notebooks", **{"10_first": WRITES}) / "10_first.py"
+    path.write_text(path.read_text().replace("steps = 3", "steps = (1, 2)"))
+    run.check(path, {"steps": [1, 2, 4]})
+    with pytest.raises(run.Refused, match="is a tuple like"):
+        run.check(path, {"steps": 4})
 
 
 def test_two_profiles_do_not_mix_in_one_folder(tmp_path, capsys):

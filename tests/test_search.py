@@ -50,6 +50,7 @@ def test_metrics_are_scores(tmp_path, monkeypatch):
     (tmp_path / "niqe.npz").write_bytes(b"another prior")  # another judge, whose scores a ledger keeps apart
     monkeypatch.setattr(weight_files, "SHIPPED", tmp_path)
     assert metric_score("niqe").key != niqe.key
+    assert metric_score("psnr", x).key == psnr.key != metric_score("psnr", 1 - x).key  # another reference, too
     with pytest.raises(ValueError, match="pass the sharp photo"):
         metric_score("psnr")
     with pytest.raises(ValueError, match="unknown metric 'musique'"):

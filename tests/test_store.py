@@ -40,6 +40,13 @@ def test_round_trip(arrays, saved):
         np.testing.assert_array_equal(array, arrays[name].astype(kind).astype(jnp.float32))
 
 
+def test_others_may_read_what_is_written(saved):
+    """As any new file; the library that writes the arrays would shut others out."""
+    plain = saved.with_name("plain")
+    plain.touch()
+    assert saved.stat().st_mode == plain.stat().st_mode == saved.with_suffix(".json").stat().st_mode
+
+
 def test_missing_checkpoint_is_named(saved, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint nowhere: shipped are demo"):
         load_checkpoint("nowhere", SMOKE)

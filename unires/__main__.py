@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def pair_up(source: Path, target: Path) -> list[tuple[Path, Path]]:
         raise PhotoError(f"{source}: no such file or folder: check the path")
     if source.is_dir():
         files = sorted(p for p in source.iterdir() if named_as_photo(p) and not p.is_dir())
+        others = sorted(p.name for p in source.iterdir() if p.is_file() and not named_as_photo(p) and p.name[0] != ".")
+        if others:
+            print(f"unires: not named as photos, passed over: {', '.join(others)}", file=sys.stderr)
         if not files:
             raise PhotoError(f"{source} holds no photo: none of its names ends in .png, .jpg, .tif or the like")
         if alike := sorted({p.name for p in files if sum(p.stem == other.stem for other in files) > 1}):
@@ -99,7 +103,9 @@ def restore_files(arguments: argparse.Namespace) -> int:
     if why := untaught(read_story(find_checkpoint(arguments.checkpoint))):
         print(f"unires: warning: {why}", file=sys.stderr)
     jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
-    restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said above
+        restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
     if automatic:
         from unires.engine import Engine
         from unires.search import automatic as search
@@ -112,10 +118,12 @@ def restore_files(arguments: argparse.Namespace) -> int:
             if automatic:
                 x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
                 mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
-                print(f"{path.name}: --weights {mix}")
+                told = f"{path.name}: --weights {mix}"
             else:
-                x_hat = restorer(photo, weights, seed=arguments.seed, steps=arguments.steps)
+                x_hat, told = restorer(photo, weights, seed=arguments.seed, steps=arguments.steps), None
             write_photo(out, x_hat)
+            if told is not None:
+                print(told)
         except (PhotoError, OSError) as error:
             print(f"unires: {error}", file=sys.stderr)
             failed += 1
@@ -247,6 +255,8 @@ def main(argv: list[str] | None = None) -> int:
     four.add_argument("--profile", default="paper", choices=sorted(PROFILES))
     four.set_defaults(run=export_weights)
     arguments = parser.parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal's encoding lacks
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

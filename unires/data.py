@@ -150,9 +150,11 @@ class Photos:
 
         One photo in sixteen of such a folder is never trained on: settings are chosen, and weights learned, on these.
         (Sources, as of the paper's size, have test sets of their own.) Photos smaller than `least` pixels are not used.
-        Raises: PhotoError if the folder holds no usable photo or one of the held-out photos.
+        Raises: PhotoError if the folder isn't there, holds no usable photo or one of the held-out photos.
         Test: test_data.py::test_held_out_photos_are_not_for_training, test_validation_photos_are_not_trained_on
         """
+        if not Path(folder).is_dir():
+            raise PhotoError(f"{folder}: no such folder: check the path")
         files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         held_out = {sha256(p): name for name, p in held_out_paths().items() if p.is_file()}
         names, arrays, hashes = [], [], []

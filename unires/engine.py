@@ -178,7 +178,7 @@ class Study:
 
         Shapes: each vector [k], one weight an expert, summing to 1.
         """
-        steps = steps or self.config.sample.steps
+        steps = self.config.sample.steps if steps is None else steps
         w = [weights_vector(vector, self.experts) for vector in vectors]
         if not w:
             return

@@ -1,6 +1,7 @@
 """Photo in, restored photo out: the one public call. Pads, tiles, samples, blends, corrects the colour."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -38,7 +39,8 @@ class Restorer:
     `dtype` is what the networks compute in, "float32" or "bfloat16"; all between them stays float32. The experts go
     through the UNet together where memory allows (`rows`), else in parts.
     Paper: Eq. 2 in every DDIM step, then AdaIN.
-    Test: test_restore.py::test_any_size, test_restore.py::test_tiles_leave_no_seam
+    Raises: ValueError for another dtype, for no experts, or for two of one name.
+    Test: test_restore.py::test_any_size, test_tiles_leave_no_seam, test_what_a_restorer_refuses
     """
 
     dtype = "float32"
@@ -51,6 +53,10 @@ class Restorer:
         prompts: dict[str, AnyArray] | None = None,
         dtype: str = "float32",
     ):
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype is float32 or bfloat16, not {dtype!r}")
+        if not experts or len({expert.name for expert in experts}) < len(experts):
+            raise ValueError(f"experts need names of their own, not {[expert.name for expert in experts]}")
         self.config, self.experts, self.dtype = config, experts, dtype
         arrays, rebuild = take_apart(model)
         self.arrays, self.rebuild = cast(arrays, dtype), rebuild
@@ -107,8 +113,9 @@ class Restorer:
         z_lq = jnp.stack([z[expert.factor] for expert in chosen])
         context = jnp.stack([self.context[expert.name] for expert in chosen])
         f = self.config.vae.factor
+        steps = self.config.sample.steps if steps is None else steps
         most = min(self.rows(f * z_lq.shape[2], f * z_lq.shape[3]), len(chosen))
-        return self._sample(self.arrays, z_t, z_lq, context, w, steps or self.config.sample.steps, most)
+        return self._sample(self.arrays, z_t, z_lq, context, w, steps, most)
 
     def rows(self, h: int, w: int) -> int:
         """Experts, of one candidate or of several, that go through the UNet at once at h x w pixels."""
@@ -235,12 +242,15 @@ def load(
     """A shipped (or named) checkpoint as a `Restorer`, kept for the next call while its file stays the same.
 
     `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper. `dtype`: see `Restorer`.
+    A public model that was never fine-tuned is loaded with a warning.
 
     Raises: CheckpointError, naming the file and what to do.
     Test: test_restore.py::test_what_is_loaded_is_what_is_there, test_any_list_of_experts_loads,
           test_a_checkpoint_that_is_not_there
     """
     path = find_checkpoint(checkpoint).absolute()
+    if why := untaught(read_story(path)):
+        warnings.warn(f"{path.name}: {why}", stacklevel=2)
     now = path.stat()
     experts = with_factor(down_lq) if experts is None else tuple(experts)
     return _load(path, now.st_mtime_ns, now.st_size, experts, dtype)

@@ -1,5 +1,6 @@
 """Scores: named judges of photos that a search maximises, or that watch it without having a say."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ from unires.weight_files import needed
 class Score:
     """A named judge of photos. Called, it answers so that larger is better, whatever its own direction.
 
-    `version` says which variant it is, and by which weights: the ledger keeps scores by name and version. No finite
-    answer counts as the worst.
+    `version` says which variant it is, by which weights, and against which reference: the ledger keeps scores by
+    name and version. No finite answer counts as the worst.
     Test: test_search.py::test_a_score_has_a_name_and_a_direction
     """
 
@@ -65,8 +66,10 @@ def metric_score(name: str, x: AnyArray | None = None) -> Score:
         except ValueError:  # flat: a judge without reference has nothing to look at
             return np.nan
 
-    version = "; ".join([metric.variant, *(digest[:8] for _, digest in files.values())])
-    return Score(name, version, function, metric.higher_is_better)
+    facts = [metric.variant, *(digest[:8] for _, digest in files.values())]
+    if metric.reference:  # another reference is another judge
+        facts.append(f"x {hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:8]}")
+    return Score(name, "; ".join(facts), function, metric.higher_is_better)
 
 
 def guarded(score: Score, y: AnyArray, weight: float, factor: int = 4) -> Score:

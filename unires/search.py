@@ -46,9 +46,11 @@ def grid(
 
     Counting in whole intervals keeps the sum exact. The paper's settings give 1512 vectors, [0, 1] gives 252.
     Paper: Eq. 4, Omega.
-    Raises: ValueError if 1, `low` or `high` is no multiple of the interval.
+    Raises: ValueError if 1, `low` or `high` is no multiple of the interval, or that is not above 0.
     Test: test_equations.py::test_the_grid_has_1512_and_252_vectors
     """
+    if not interval > 0:
+        raise ValueError(f"the interval must be above 0, not {interval}")
     units = [value / interval for value in (low, high, 1.0)]
     if any(abs(u - round(u)) > 1e-6 for u in units):
         raise ValueError(f"low, high and 1 must be multiples of the interval {interval}")
@@ -142,7 +144,7 @@ def surrogate(
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
-    trial, steps = Trial.open(study, scores, ledger), steps or study.config.sample.steps
+    trial, steps = Trial.open(study, scores, ledger), study.config.sample.steps if steps is None else steps
     exact, vectors = anchors(len(study.experts), curved), np.asarray(vectors, np.float32)
     guesses = [trial.score(line) for line in trial.mix(vectors, trial.final_latents(exact, steps), steps)]
     lines = trial.sample(one_hot(len(study.experts)), steps)

@@ -102,7 +102,7 @@ class Trial:
 
     def sample(self, vectors: Vectors, steps: int | None = None) -> list[Tried]:
         """Try vectors exactly. Each one is written into the ledger as soon as it is scored."""
-        steps = steps or self.study.config.sample.steps
+        steps = self.study.config.sample.steps if steps is None else steps
         return self._try(vectors, steps, SAMPLED, lambda todo: self.study.latents(todo, steps))
 
     def mix(self, vectors: Vectors, latents: AnyArray, steps: int) -> list[Tried]:

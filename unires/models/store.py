@@ -34,11 +34,14 @@ class CheckpointError(ValueError):
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A name to write to; renamed to the path if all went well, removed if not."""
+    """A name to write to; renamed to the path if all went well, removed if not. Its mode is that of any new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        beside.touch()
+        mode = beside.stat().st_mode
         yield beside
+        beside.chmod(mode)  # safetensors' own would shut others out
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
