@@ -27,7 +27,6 @@ check: .venv/installed-demo  ## run the demo anew, or ONLY=40_one_expert, and co
 
 test: .venv/installed-dev  ## what continuous integration runs; a notebook leaves a core idle, so its last two run at once
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m benchmarks.pair --check
 	@$(MAKE) --no-print-directory --jobs 2 smoke tests
 
 smoke: .venv/installed-dev  ## the notebooks in their smallest form, and their numbers

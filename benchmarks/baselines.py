@@ -37,18 +37,9 @@ MEASURED = ("psnr", "lpips", "niqe")
 def identity(y: Photo) -> Photo:
     """The photo as it is: what every restoration must beat.
 
-    Test: test_baselines.py::test_identity_and_bicubic
+    Test: test_baselines.py::test_identity
     """
     return np.array(y, np.float32)
-
-
-def bicubic(y: Photo, scale: int = 4) -> Photo:
-    """The photo `scale` times as large by cubic convolution: what every program for enlarging photos has.
-
-    Paper: Keys 1981, with a = -0.5.
-    Test: test_baselines.py::test_identity_and_bicubic
-    """
-    return resize(np.asarray(y, np.float32), scale * y.shape[0], scale * y.shape[1], "bicubic")
 
 
 def noise_level(photo: Photo) -> float:
@@ -113,7 +104,7 @@ def richardson_lucy(y: Photo) -> Photo:
     """
     from skimage.restoration import richardson_lucy as deconvolve
 
-    kernel = np.asarray(gaussian((BLUR, BLUR)), np.float64)
+    kernel = np.asarray(gaussian(BLUR), np.float64)
     edge = kernel.shape[0]
     calm = np.pad(non_local_means(y), [(edge, edge), (edge, edge), (0, 0)], mode="symmetric")
     sharp = [deconvolve(calm[..., c], kernel, num_iter=ITERATIONS) for c in range(3)]

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from unires.config import Config
-from unires.data import Item, evaluation_hash, evaluation_set
+from unires.data import Item, evaluation_set
 from unires.metrics import METRICS, contract, measure
 from unires.models.store import find_checkpoint, read_story, write_beside
-from unires.photo import read_photo, write_photo
+from unires.photo import read_photo, to_8_bit, write_photo
 from unires.profiles import profile
 from unires.record import Row, not_run, read_run, row, write_run
 from unires.restore import Restorer, restorer_of
@@ -37,6 +37,17 @@ class Restored:
     seconds: float
 
 
+def sets_hash(sets: dict[str, list[Item]]) -> str:
+    """One sha256 over every pair of every set.
+
+    Test: test_specialisation.py::test_sets_differ_in_flaw_and_strength_alone
+    """
+    digest = hashlib.sha256()
+    for item in (item for items in sets.values() for item in items):
+        digest.update(to_8_bit(item.x).tobytes() + to_8_bit(item.y).tobytes())
+    return digest.hexdigest()
+
+
 @dataclass
 class Evaluation:
     """One run's model and evaluation pairs. Restored photos are kept in `run_dir/restored` and made once, until the
@@ -59,14 +70,14 @@ class Evaluation:
         Test: test_evaluate.py::test_a_run_holds_rows_of_one_profile
         """
         config = profile(profile_name)
-        pairs = evaluation_hash(config)
+        sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
+        pairs = sets_hash(sets)
         if (Path(run_dir) / "run.json").exists() and read_run(run_dir).get("data", {}).get(
             "evaluation", pairs
         ) != pairs:
             raise ValueError(
                 f"{run_dir} holds rows of other photos than profile {profile_name}'s: give another run_dir"
             )
-        sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
         contracts = {name: contract(name) for name in METRICS}
         write_run(run_dir, data={"evaluation": pairs}, metrics=contracts)
         return cls(Path(run_dir), config, seed, sets)

@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks import pair
 from benchmarks.figures import PAPER_FIGURES, drawn
 from benchmarks.pages import heading
+from benchmarks.publish import apart
 from benchmarks.readme import NOT_RUN, settings
 from unires import record
 from unires.models.store import write_beside
@@ -183,18 +184,9 @@ def provenance(run: dict) -> Table:
     lines = [
         [name, str(run[name])] for name in ("profile", "seed", "commit", "dirty", "python", "seconds") if name in run
     ]
-    lines += (
-        [
-            [
-                "device",
-                ", ".join([str(device.get("kind")), f"{device.get('cores')} cores", device.get("machine", "")]).strip(
-                    ", "
-                ),
-            ]
-        ]
-        if device
-        else []
-    )
+    if device:
+        told = [str(device.get("kind")), f"{device.get('cores')} cores", device.get("machine", "")]
+        lines.append(["device", ", ".join(told).strip(", ")])
     lines += [[f"version of {name}", str(version)] for name, version in run.get("versions", {}).items()]
     for what in ("checkpoints", "data"):
         for name, digest in run.get(what, {}).items():
@@ -214,7 +206,7 @@ def collect(run_dir: str | Path) -> Page:
     run_dir = Path(run_dir)
     run = record.read_run(run_dir)
     rows = record.read_rows(run_dir) if (run_dir / "rows.jsonl").exists() else []
-    folders = [run_dir, *(path.parent for path in sorted(run_dir.glob("[0-9]*/run.json")))]
+    folders = [run_dir, *apart(run_dir)]
     for folder in folders[1:]:
         own = record.read_run(folder)
         run = {**run, "notebooks": {**run.get("notebooks", {}), **own.get("notebooks", {})}}

@@ -3,19 +3,18 @@
 A set is one flaw at one severity, as "MD@1.0". The bars are arithmetic on rows; nothing here decides what is shown.
 """
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.evaluate import EXPERT_METHODS, frame
+from benchmarks.evaluate import sets_hash as sets_hash  # of notebook 45
 from unires.config import Config
 from unires.data import Item, evaluation_crops
 from unires.degrade import SETTINGS, degrade
 from unires.engine import Study
 from unires.metrics import METRICS, measure
-from unires.photo import to_8_bit
 from unires.record import Row, row
 from unires.restore import Restorer
 from unires.search import one_hot
@@ -58,17 +57,6 @@ def matrix_set(task: str, severity: float, config: Config) -> list[Item]:
         y, recipe = degrade(task, x, rng, severity, SETTINGS[config.degradations])
         items.append(Item(set_name(task, severity), image, x, y, recipe))
     return items
-
-
-def sets_hash(sets: dict[str, list[Item]]) -> str:
-    """One sha256 over every pair of every set.
-
-    Test: test_specialisation.py::test_sets_differ_in_flaw_and_strength_alone
-    """
-    digest = hashlib.sha256()
-    for item in (item for items in sets.values() for item in items):
-        digest.update(to_8_bit(item.x).tobytes() + to_8_bit(item.y).tobytes())
-    return digest.hexdigest()
 
 
 def alone(study: Study) -> Iterator[tuple[str, Photo]]:

@@ -287,7 +287,7 @@ def main() -> None:
         return
     photos = Photos.read(given.photos, least=256)
     vae = train_vae(BASE, photos, given.work, SEED)
-    rows = {row["trial"]: row for row in map(json.loads, OUT.read_text().splitlines())} if OUT.is_file() else {}
+    rows = {row["trial"]: row for row in read(OUT)}
     for name in tqdm(given.only, desc="trials"):
         rows[name] = trial(name, photos, given.photos, vae, given.work)
         ordered = [rows[n] for n in TRIALS if n in rows]

@@ -54,19 +54,9 @@ def test_blur_becomes_less(scene, name):
     assert error(restored, scene) < 0.95 * error(y, scene)
 
 
-def test_identity_and_bicubic(scene):
-    """Cubic convolution of a ramp is the ramp; pixel centres of x4 lie at (i + 1/2) / 4 - 1/2."""
+def test_identity(scene):
     same = baselines.identity(scene)
     assert np.array_equal(same, scene) and same is not scene
-    i, j = np.mgrid[:12, :16].astype(np.float32)
-    ramp = np.stack([0.3 + 0.02 * i, 0.3 + 0.01 * j, 0.2 + 0.01 * (i + j)], -1).astype(np.float32)
-    large = baselines.bicubic(ramp, 4)
-    check(large, large)
-    assert large.shape == (48, 64, 3)
-    high, wide = np.meshgrid((np.arange(48) + 0.5) / 4 - 0.5, (np.arange(64) + 0.5) / 4 - 0.5, indexing="ij")
-    exact = np.stack([0.3 + 0.02 * high, 0.3 + 0.01 * wide, 0.2 + 0.01 * (high + wide)], -1)
-    assert np.allclose(large[12:-12, 12:-12], exact[12:-12, 12:-12], atol=1e-5)
-    assert not np.allclose(large[::4, ::4][3:-3, 3:-3], ramp[3:-3, 3:-3], atol=1e-3), "not a repetition of pixels"
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1])

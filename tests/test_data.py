@@ -13,8 +13,8 @@ from unires.data import (
     Photos,
     batches,
     draw_severity,
+    draw_tasks,
     evaluation_crops,
-    evaluation_hash,
     evaluation_set,
     held_out_paths,
     pair_batch,
@@ -23,7 +23,7 @@ from unires.data import (
 )
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.profiles import DEMO, SMOKE
-from unires.tasks import TASKS
+from unires.tasks import NAMES, TASKS
 
 
 def noisy(h, w, seed=0):
@@ -91,7 +91,7 @@ def test_evaluation_sets_are_reproducible():
     assert all(np.array_equal(a.y, b.y) and a.recipe == b.recipe for a, b in zip(first, again, strict=True))
     assert any(not np.array_equal(item.x, item.y) for item in first)
     seed = dataclasses.replace(SMOKE, evaluation=dataclasses.replace(SMOKE.evaluation, seed=1))
-    assert evaluation_hash(SMOKE) == evaluation_hash(SMOKE) != evaluation_hash(seed)
+    assert any(not np.array_equal(a.y, b.y) for a, b in zip(first, evaluation_set("complex", seed), strict=True))
     with pytest.raises(ValueError, match="unknown set 'rain'"):
         evaluation_set("rain", SMOKE)
 
@@ -112,18 +112,18 @@ def test_batches_are_a_function_of_seed_and_step(photos):
         assert len(fed) == 2 and np.array_equal(fed[1]["x"], one["x"])
 
 
-def test_tasks_are_drawn_with_the_papers_probabilities(photos):
+def test_tasks_are_drawn_with_the_papers_probabilities():
     n = 800
-    drawn = np.bincount(pair_batch(photos, Stage(8, n, 1), 0, 0)["task"], minlength=len(TASKS))
+    drawn = np.bincount(draw_tasks(n, np.random.default_rng(0), NAMES), minlength=len(TASKS))
     for task, found in zip(TASKS, drawn, strict=True):
         p = task.probability
         assert abs(found - n * p) < 3 * np.sqrt(n * p * (1 - p)), task.name
 
 
 def test_one_task_alone(photos):
-    drawn = pair_batch(photos, Stage(8, 50, 1), 0, 0, taught=("MD",))["task"]
+    drawn = pair_batch(photos, Stage(8, 10, 1), 0, 0, taught=("MD",))["task"]
     assert [TASKS[task].name for task in set(drawn.tolist())] == ["MD"]
-    some = pair_batch(photos, Stage(8, 400, 1), 0, 0, taught=("SR", "DN"))["task"]
+    some = draw_tasks(400, np.random.default_rng(0), ("SR", "DN"))
     assert {TASKS[task].name for task in some.tolist()} == {"SR", "DN"}
     assert np.mean(some == 0) == pytest.approx(0.32 / 0.54, abs=0.1)  # their probabilities, scaled to sum to 1
 

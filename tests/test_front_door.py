@@ -111,7 +111,7 @@ def test_make_works_with_uv_and_without(tmp_path):
         assert ".venv/bin/python -m benchmarks.run --profile demo" in plan(folder, "demo")
         called = re.findall(r"^\.venv/bin/python -m (.*)$", plan(folder, "test"), re.MULTILINE)
         checks = [words for words in called if not words.startswith("pip ")]
-        assert checks[-3:-1] == ["benchmarks.pair --check", "benchmarks.check --profile smoke"]
+        assert checks[-3:-1] == ["ruff check .", "benchmarks.check --profile smoke"]
         assert checks[-1].startswith("pytest ")
         assert "notebooks/00_map.ipynb" in plan(folder, "lab")
 

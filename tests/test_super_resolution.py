@@ -362,6 +362,15 @@ def test_severity_is_monotone(pipeline, name):
     assert (np.diff(psnr) < -0.5).all(), psnr
 
 
+def test_bicubic_of_a_ramp_is_the_ramp():
+    """Pixel centres of x4 lie at (i + 1/2) / 4 - 1/2."""
+    i, j = np.mgrid[:12, :16].astype(np.float32)
+    large = sr.resize(np.stack([0.3 + 0.02 * i, 0.3 + 0.01 * j, 0.2 + 0.01 * (i + j)], -1), 48, 64, "bicubic")
+    high, wide = np.meshgrid((np.arange(48) + 0.5) / 4 - 0.5, (np.arange(64) + 0.5) / 4 - 0.5, indexing="ij")
+    exact = np.stack([0.3 + 0.02 * high, 0.3 + 0.01 * wide, 0.2 + 0.01 * (high + wide)], -1)
+    assert np.allclose(large[12:-12, 12:-12], exact[12:-12, 12:-12], atol=1e-5)
+
+
 def test_resize():
     x = astronaut()[80:128, 180:244].astype(np.float32) / np.float32(255)
     blocks = x.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from unires.config import Config, Stage, TrainConfig
@@ -122,19 +122,6 @@ def evaluation_set(name: str, config: Config) -> list[Item]:
     return items
 
 
-def evaluation_hash(config: Config) -> str:
-    """One sha256 over every evaluation pair: a changed flaw or photo changes it.
-
-    Test: test_data.py::test_evaluation_sets_are_reproducible
-    """
-    digest = hashlib.sha256()
-    for name in config.evaluation.sets:
-        for item in evaluation_set(name, config):
-            digest.update(np.round(item.x * 255).astype(np.uint8).tobytes())
-            digest.update(np.round(item.y * 255).astype(np.uint8).tobytes())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Photos:
     """A folder of sharp photos, decoded: 8-bit arrays, and a hash of all files."""
@@ -230,6 +217,15 @@ def draw_severity(stage: Stage, rng: np.random.Generator) -> float | None:
     return None if stage.heaviest is None else rng.uniform(0, stage.heaviest)
 
 
+def draw_tasks(count: int, rng: np.random.Generator, taught: Sequence[str]) -> Int[np.ndarray, " b"]:
+    """Tasks (indices in TASKS) by their probabilities in the paper (section 3), of those that are `taught`.
+
+    Test: test_data.py::test_tasks_are_drawn_with_the_papers_probabilities, test_one_task_alone
+    """
+    p = np.array([task.probability * (task.name in taught) for task in TASKS])
+    return rng.choice(len(TASKS), count, p=p / p.sum())
+
+
 def pair_batch(
     photos: Photos,
     stage: Stage,
@@ -245,8 +241,7 @@ def pair_batch(
     Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone
     """
     rng = np.random.default_rng([seed, step, 1])
-    p = np.array([task.probability * (task.name in taught) for task in TASKS])
-    tasks = rng.choice(len(TASKS), stage.batch, p=p / p.sum())
+    tasks = draw_tasks(stage.batch, rng, taught)
     xs, ys = [], []
     for task in tasks:
         x = draw_crop(photos, stage.crop + 2 * MARGIN, rng)

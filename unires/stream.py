@@ -21,12 +21,11 @@ import numpy as np
 from jaxtyping import Int
 
 from unires.config import Stage, TrainConfig
-from unires.data import MARGIN, Photos, draw_crop, draw_severity
+from unires.data import MARGIN, Photos, draw_crop, draw_severity, draw_tasks
 from unires.degrade import SETTINGS, Settings, degrade
 from unires.photo import PhotoError
 from unires.shapes import Photo
 from unires.sources import NAMES, Source, decode, fetch, open_source, smallest_side
-from unires.tasks import TASKS
 
 TRIES = 1000  # photos drawn that may all be too small before we give up
 
@@ -47,8 +46,7 @@ def plan(
     if lost:
         raise ValueError(f"no source for {', '.join(lost)}: training needs photos for each of {', '.join(taught)}")
     rng = np.random.default_rng([seed, step, 2])
-    p = np.array([task.probability * (task.name in taught) for task in TASKS])
-    tasks = rng.choice(len(TASKS), batch, p=p / p.sum())
+    tasks = draw_tasks(batch, rng, taught)
     edges = np.cumsum(weights, 1) / np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
     return tasks, (rng.random(batch)[:, None] >= edges[tasks]).sum(1)
 

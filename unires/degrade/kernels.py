@@ -1,7 +1,5 @@
 """Blur kernels and the convolution that uses them. Every kernel is square, odd-sized and sums to 1."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import scipy.fft
 from jaxtyping import Float
@@ -13,18 +11,15 @@ Kernel = Float[np.ndarray, "n n"]
 Path = Float[np.ndarray, "t 2"]  # points (row, column) in pixels, one per equal slice of the exposure
 
 
-def gaussian(sigma: Sequence[float], angle: float = 0.0) -> Kernel:
-    """Gaussian kernel with standard deviation `sigma[0]` along `angle` and `sigma[1]` across it.
+def gaussian(sigma: float) -> Kernel:
+    """A round Gaussian, cut at 4 sigma; those of any shape are `blur_kernels.generalised_gaussian`.
 
-    Paper: the iso- and anisotropic kinds of Real-ESRGAN.
-    Range: sigma in pixels, angle in radians from the column axis to the row axis; cut at 4 sigma.
-    Test:  test_kernels.py::test_gaussian_matches_scipy, test_kernels.py::test_gaussian_covariance
+    Paper: lens blur of the OID-Motion data.  Range: sigma in pixels, above 0.
+    Test:  test_kernels.py::test_gaussian_matches_scipy
     """
-    radius = int(4 * max(sigma) + 0.5)
-    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    along = np.cos(angle) * column + np.sin(angle) * row
-    across = np.cos(angle) * row - np.sin(angle) * column
-    weights = np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
+    radius = int(4 * sigma + 0.5)
+    line = (np.arange(-radius, radius + 1) / sigma) ** 2
+    weights = np.exp(-0.5 * (line[:, None] + line))
     return weights / weights.sum()
 
 

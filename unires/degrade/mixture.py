@@ -102,31 +102,33 @@ def one_camera(steps: Sequence[dict]) -> list[dict]:
     return sorted(kept, key=lambda s: RANK[s["op"]])
 
 
-def apply_tasks(
-    tasks: Sequence[str],
+def degrade(
+    tasks: str,
     x: Photo,
     rng: np.random.Generator,
     severity: float | None = None,
     settings: Settings = SETTINGS["stablesr"],
 ) -> tuple[Photo, Recipe]:
-    """Draw the steps of one task's whole pipeline, or of two to four flaws of one camera, and apply them.
+    """Degrade a sharp photo by a task, or by several flaws of one camera such as "SR+MD+DN"; the size stays.
 
     In a mixture, low resolution is one blur and one reduction: a small file, seen large, with the noise and the
     JPEG of the small photo.
     Paper: training data of the experts; how complex degradations are made is our choice.
-    Range: [0, 1] to k / 255.
+    Range: severity 0 (almost none) to 1 (the heaviest in training), None draws every parameter from its whole
+           range, as training does; [0, 1] to k / 255.
     Raises: ValueError for unknown or repeated tasks, or a severity outside [0, 1].
-    Test:  test_degrade.py::test_mixture_order, test_degrade.py::test_refusals
+    Test:  test_degrade.py::test_output_is_an_8_bit_photo, test_degrade.py::test_same_seed_same_bytes,
+           test_degrade.py::test_mixture_order, test_degrade.py::test_refusals
     """
-    known = ", ".join(DRAW)
-    if not tasks or any(name not in DRAW for name in tasks) or len(set(tasks)) < len(tasks):
-        raise ValueError(f"tasks {'+'.join(tasks)!r}: name each of {known} at most once, joined by +")
+    names, known = tasks.split("+"), ", ".join(DRAW)
+    if any(name not in DRAW for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"tasks {tasks!r}: name each of {known} at most once, joined by +")
     if severity is not None and not 0 <= severity <= 1:
         raise ValueError(f"severity {severity}: give a number in [0, 1], or None to draw one")
     steps = []
-    for name in sorted(tasks, key=list(DRAW).index):  # "MD+SR" draws what "SR+MD" draws
-        draw = sr.draw_single if name == "SR" and len(tasks) > 1 else DRAW[name]
+    for name in sorted(names, key=list(DRAW).index):  # "MD+SR" draws what "SR+MD" draws
+        draw = sr.draw_single if name == "SR" and len(names) > 1 else DRAW[name]
         steps += draw(x, rng, severity, getattr(settings, name))
-    steps = one_camera(steps) if len(tasks) > 1 else steps
-    recipe = Recipe("+".join(tasks), severity, (*steps, {"op": "round8"}))
+    steps = one_camera(steps) if len(names) > 1 else steps
+    recipe = Recipe(tasks, severity, (*steps, {"op": "round8"}))
     return replay(recipe, x), recipe

@@ -149,7 +149,7 @@ def lens(x: Photo, sigma: float) -> Photo:
     Paper: lens blur of the OID-Motion data.  Range: sigma in pixels, above 0.
     Test:  test_motion.py::test_lens_is_a_gaussian
     """
-    return blur_light(x, gaussian((sigma, sigma)))
+    return blur_light(x, gaussian(sigma))
 
 
 OPS = {"shake": shake, "shake_objects": shake_objects, "lens": lens}
@@ -182,7 +182,7 @@ def draw(
     Range: severity in [0, 1], or None for every parameter independently over its span.
     Raises: ValueError for masks of another size than the photo's.
     Test:  test_motion.py::test_draws_keep_their_ranges, test_motion.py::test_probabilities,
-           test_motion.py::test_severity_is_monotone
+           test_degrade.py::test_severity_is_monotone
     """
     if masks is not None and any(mask.shape != x.shape[:2] for mask in masks):
         sizes = sorted({mask.shape for mask in masks})

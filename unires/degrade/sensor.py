@@ -90,7 +90,7 @@ def draw(x: Photo, rng: np.random.Generator, severity: float | None, settings: D
     """Draw the steps of one noisy photo: noise on the raw sensor, then the camera's JPEG.
 
     Paper: DN expert's data, our stand-in for SIDD.  Range: severity in [0, 1], or None for the whole span.
-    Test:  test_raw.py::test_replay, test_raw.py::test_severity_is_monotone
+    Test:  test_raw.py::test_replay, test_degrade.py::test_severity_is_monotone
     """
     camera = draw_camera(rng, settings)
     shot, read = draw_noise(rng, severity, settings)

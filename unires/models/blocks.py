@@ -27,7 +27,7 @@ def drawn(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 def conv(i: int, o: int, size: int, rngs: nnx.Rngs, *, stride: int = 1, padding=None, zero: bool = False) -> nnx.Conv:
     """A square convolution with explicit zero padding (`size // 2` unless told).
 
-    Test: test_models.py::test_res_block_matches_torch
+    Test: test_parity.py::test_a_residual_block_alone
     """
     pads = [(size // 2, size // 2)] * 2 if padding is None else padding
     start = nnx.initializers.zeros_init() if zero else drawn
@@ -37,7 +37,7 @@ def conv(i: int, o: int, size: int, rngs: nnx.Rngs, *, stride: int = 1, padding=
 class ResBlock(nnx.Module):
     """norm, SiLU, conv, (+ time), norm, SiLU, conv, + skip.
 
-    Test: test_models.py::test_res_block_matches_torch
+    Test: test_parity.py::test_a_residual_block_alone
     """
 
     def __init__(self, i: int, o: int, groups: int, rngs: nnx.Rngs, *, eps: float, time: int | None = None):
@@ -83,7 +83,7 @@ def way(dtype, head_dim: int, device=None) -> str:
 class Attention(nnx.Module):
     """Multi-head attention of tokens to a context (to themselves if there is none).
 
-    Test: test_models.py::test_attention_matches_torch
+    Test: test_parity.py::test_a_transformer_alone
     """
 
     def __init__(self, width: int, context: int, heads: int, rngs: nnx.Rngs, *, qkv_bias: bool = False):
