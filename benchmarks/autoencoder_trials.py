@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from unires.config import Config, Stage, VAELoss
 from unires.data import Photos, evaluation_crops
+from unires.files import write_beside
 from unires.metrics import measure
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import write_beside
 from unires.profiles import DEMO
 from unires.train import train_vae
 

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from unires.data import evaluation_crops, held_out_paths, sha256
 from unires.degrade import Recipe, degrade, replay
 from unires.degrade.codec import to_bytes
+from unires.files import write_beside
 from unires.metrics import METRICS, measure
-from unires.models.store import write_beside
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.record import Row, row
 from unires.shapes import Photo

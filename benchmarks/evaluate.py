@@ -9,8 +9,9 @@ from pathlib import Path
 
 from unires.config import Config
 from unires.data import Item, evaluation_set
+from unires.files import write_beside
 from unires.metrics import METRICS, contract, measure
-from unires.models.store import find_checkpoint, read_story, write_beside
+from unires.models.store import find_checkpoint, read_story
 from unires.photo import read_photo, to_8_bit, write_photo
 from unires.profiles import profile
 from unires.record import Row, not_run, read_run, row, write_run

@@ -5,14 +5,15 @@ Writes unires/weights/niqe.npz and, beside it, niqe.json: which photos, which se
 
 import argparse
 import hashlib
+import io
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from unires.files import sha256_of, write_beside
 from unires.niqe import BLOCK, PRIOR, SHARP, fit_prior
 from unires.photo import read_photo, to_8_bit
 from unires.shapes import Photo
@@ -49,12 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"{options.photos}: no photos ({', '.join(SUFFIXES)}) here; check --photos.")
     prior = fit_prior(read_reduced(paths))
 
-    beside = options.out.with_name(f".{options.out.name}.part")
-    with beside.open("wb") as file:  # an open file: given a name, numpy would add another suffix
-        np.savez(file, mean=prior.mean, covariance=prior.covariance, blocks=np.int64(prior.blocks))
-    os.replace(beside, options.out)
-
-    hashes = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    buffer = io.BytesIO()
+    np.savez(buffer, mean=prior.mean, covariance=prior.covariance, blocks=np.int64(prior.blocks))
+    write_beside(options.out, buffer.getvalue())
+    hashes = sorted(map(sha256_of, paths))
     story = {
         "what": "NIQE prior: mean and covariance of 36 features over the sharp blocks of pristine photos",
         "photos": len(paths),
@@ -64,10 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
         "block_pixels": BLOCK,
         "sharper_than": SHARP,
         "longest_side_pixels": LONGEST,
-        "file_sha256": hashlib.sha256(options.out.read_bytes()).hexdigest(),
+        "file_sha256": sha256_of(options.out),
     }
-    beside.write_text(json.dumps(story, indent=2) + "\n")
-    os.replace(beside, options.out.with_suffix(".json"))
+    write_beside(options.out.with_suffix(".json"), (json.dumps(story, indent=2) + "\n").encode())
     print(f"{options.out}: {prior.blocks} sharp blocks of {len(paths)} photos")
 
 

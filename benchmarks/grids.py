@@ -25,9 +25,9 @@ from benchmarks.evaluate import MIXTURES as FAVOURITES
 from unires.data import Photos, evaluation_crops, held_out_paths, is_validation, sha256, texture
 from unires.degrade import SETTINGS, degrade
 from unires.engine import Engine, unet_calls
+from unires.files import write_beside
 from unires.learned import image_features
 from unires.metrics import METRICS
-from unires.models.store import write_beside
 from unires.photo import PhotoError
 from unires.profiles import profile
 from unires.record import provenance

@@ -22,10 +22,10 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from unires.config import Config
+from unires.files import write_beside
 from unires.fit import make_update, optimiser
 from unires.mesh import batch_sharding, make_mesh, parse_mesh, rows_each, shardings
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import write_beside
 from unires.profiles import profile
 from unires.train import ldm_objective, split
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.corruptions import MUTATIONS, SMOKE, Mutation, Unfit
-from unires.models.store import write_beside
+from unires.files import write_beside
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "results" / "mutations.json"

@@ -5,13 +5,14 @@ python -m benchmarks.pair --check    name the pairs that differ, and exit 1
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
+
+from unires.files import write_beside
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -42,9 +43,7 @@ def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, list[str]]]:
 def write(path: Path) -> Path:
     """Write the .ipynb of one percent file, beside it."""
     pair = path.with_suffix(".ipynb")
-    beside = pair.with_name(pair.name + ".new")
-    beside.write_text(nbformat.writes(read(path)) + "\n", encoding="utf-8")
-    os.replace(beside, pair)
+    write_beside(pair, (nbformat.writes(read(path)) + "\n").encode())
     return pair
 
 

@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from benchmarks.peers import import_torchvision
 from unires.config import Config
+from unires.files import write_beside
 from unires.models.convert import Entry, Source, convert
 from unires.models.ldm import LDM, take_apart
 from unires.models.names import FOLDERS, PARTS
 from unires.models.settings import settings
-from unires.models.store import write_beside
 from unires.profiles import PAPER
 from unires.schedule import Schedule, add_noise, split_prediction
 from unires.shapes import AnyArray, Photo

@@ -21,7 +21,7 @@ import nbformat
 
 from benchmarks import pair
 from unires import record
-from unires.models.store import write_beside
+from unires.files import write_beside
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PARTS = ("rows.jsonl", "run.json", "tables", "figures", "notebooks")

@@ -21,8 +21,9 @@ from benchmarks.publish import apart
 from benchmarks.run import ON_REQUEST
 from benchmarks.ship import CURVES
 from unires import record
+from unires.files import write_beside
 from unires.metrics import METRICS
-from unires.models.store import WEIGHTS, read_story, write_beside
+from unires.models.store import WEIGHTS, read_story
 from unires.profiles import KNOWN
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,8 +7,8 @@ import pandas as pd
 
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS, MIXTURES, PAIRS, frame
 from benchmarks.readme import NOT_RUN, ORACLE, SEARCH
+from unires.files import write_beside
 from unires.metrics import METRICS
-from unires.models.store import write_beside
 from unires.record import FIELDS, Row
 
 METHODS = ("LQ", *CANDIDATES, SEARCH, ORACLE)  # the order of every table; other methods follow

@@ -24,7 +24,7 @@ from benchmarks.pages import heading
 from benchmarks.publish import apart
 from benchmarks.readme import NOT_RUN, settings
 from unires import record
-from unires.models.store import write_beside
+from unires.files import write_beside
 
 TEMPLATES = Path(__file__).with_name("templates")
 PAGES = ("report.html", "report.md")

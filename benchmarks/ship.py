@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from unires.models.store import WEIGHTS, load_checkpoint, read_story, write_beside
+from unires.files import write_beside
+from unires.models.store import WEIGHTS, load_checkpoint, read_story
 from unires.profiles import profile
 
 CURVES = Path(__file__).parents[1] / "results" / "training"

@@ -24,8 +24,9 @@ from tqdm import tqdm
 from benchmarks.grids import LEARN, OUT, ROOT, TEST, Case, Grids, held_out_cases, read, scores_of
 from unires import learned
 from unires.engine import Engine, unet_calls
+from unires.files import write_beside
 from unires.metrics import METRICS
-from unires.models.store import CheckpointError, write_beside
+from unires.models.store import CheckpointError
 from unires.profiles import profile
 from unires.record import Row, read_rows, row, write_rows
 from unires.restore import restorer_of

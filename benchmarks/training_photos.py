@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.containers import files, jpegs, resource
-from unires.models.store import write_beside
+from unires.files import write_beside
 from unires.photo import PhotoError
 
 MANIFEST = Path(__file__).with_name("training_photos.csv")

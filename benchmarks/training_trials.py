@@ -26,10 +26,11 @@ from tqdm import tqdm
 from unires.config import Config, Stage
 from unires.data import Photos, texture
 from unires.degrade import degrade
+from unires.files import write_beside
 from unires.loss import vgg16
 from unires.metrics import measure
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import load_model, write_beside
+from unires.models.store import load_model
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.profiles import DEMO, DEMO_BASE, profile

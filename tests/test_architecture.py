@@ -18,7 +18,7 @@ NOTEBOOKS = pair.find()
 MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
-ORDER = ["shapes", "config", "profiles", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
+ORDER = ["shapes", "config", "profiles", "files", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
 ORDER += ["sources", "stream", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour", "niqe"]
 ORDER += ["budget", "weight_files", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
 ORDER += ["ledger", "engine", "score", "trial", "search", "learned"]

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from unires.config import Config, Stage, TrainConfig
 from unires.degrade import SETTINGS, Recipe, Settings, degrade
+from unires.files import sha256_of as sha256
 from unires.photo import PhotoError, read_photo
 from unires.shapes import Photo
 from unires.tasks import NAMES, TASKS
@@ -44,14 +45,6 @@ class Item:
     x: Photo
     y: Photo
     recipe: Recipe
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes.
-
-    Test: test_data.py::test_held_out_photos_are_not_for_training
-    """
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def held_out_paths() -> dict[str, Path]:

@@ -15,9 +15,9 @@ from optax.contrib import MuonDimensionNumbers, muon
 from tqdm import tqdm
 
 from unires.config import TrainConfig
+from unires.files import write_beside
 from unires.mesh import fetch, gather, make_mesh, place, rows_each, shardings, spread_batch
 from unires.models.ldm import cast
-from unires.models.store import write_beside
 
 
 def optimiser(config: TrainConfig) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unires.models.store import write_beside
+from unires.files import write_beside
 from unires.shapes import AnyArray, Weights
 from unires.tasks import Expert
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from unires.files import write_beside
+
 Row = dict[str, Any]
 
 KEY = ("source", "set", "image", "method", "metric", "variant")  # names a row; no two rows share one
@@ -78,7 +80,7 @@ def write_rows(run_dir: str | Path, source: str, rows: list[Row]) -> Path:
     merged = sorted(old + new, key=key)
     _refuse_twins(merged, path)
     lines = (json.dumps(one, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for one in merged)
-    _replace(path, "".join(lines))
+    write_beside(path, "".join(lines).encode())
     return path
 
 
@@ -124,7 +126,7 @@ def write_run(run_dir: str | Path, **facts: Any) -> Path:
     for name, fact in facts.items():
         both = isinstance(fact, dict) and isinstance(run.get(name), dict)
         run[name] = {**run[name], **fact} if both else fact
-    _replace(path, json.dumps(run, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_beside(path, (json.dumps(run, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
     return path
 
 
@@ -282,14 +284,3 @@ def _refuse_twins(rows: list[Row], path: Path) -> None:
         if key(one) in seen:
             raise RecordError(f"{path}: two rows are called {' / '.join(key(one))}: give them other variants")
         seen.add(key(one))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader never meets half a file, and a failure leaves nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

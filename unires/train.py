@@ -17,12 +17,13 @@ from jaxtyping import Float
 from unires.config import Config, TrainConfig, check_seed
 from unires.data import Photos, batches, pair_batch, photo_batch, stage_at
 from unires.degrade import SETTINGS
+from unires.files import write_beside
 from unires.fit import fit, optimiser, rate
 from unires.latents import Feed, keep_latents
 from unires.loss import ldm_loss, perceptual_distance, vae_loss, vgg16
 from unires.mesh import make_mesh, to_host
 from unires.models.ldm import LDM, take_apart
-from unires.models.store import CheckpointError, load_model, read_object, save_checkpoint, write_beside
+from unires.models.store import CheckpointError, load_model, read_object, save_checkpoint
 from unires.models.text import tokenize
 from unires.models.vae import VAE
 from unires.record import instructions, provenance

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from unires.models.store import sha256_of
+from unires.files import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
 

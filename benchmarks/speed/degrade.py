@@ -21,7 +21,7 @@ import numpy as np
 
 from unires.data import evaluation_crops
 from unires.degrade import SETTINGS, degrade
-from unires.models.store import write_beside
+from unires.files import write_beside
 from unires.tasks import TASKS
 
 OUT = Path(__file__).with_name("degrade.json")

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import import_pyiqa
+from unires.files import write_beside
 from unires.models.ldm import take_apart
 from unires.models.musiq import PYIQA, Musiq, score
 from unires.models.musiq_weights import convert
-from unires.models.store import write_beside
 
 OUT = Path(__file__).with_name("musiq.json")
 

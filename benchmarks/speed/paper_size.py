@@ -27,8 +27,8 @@ from benchmarks.paper_parity import distance, import_peers, our_module, their_mo
 from unires.compose import down_lq
 from unires.config import Config
 from unires.data import evaluation_crops
+from unires.files import write_beside
 from unires.models.ldm import LDM, cast, take_apart
-from unires.models.store import write_beside
 from unires.profiles import DEMO, PAPER
 from unires.record import commit
 from unires.restore import COLOURS, Restorer, silent

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from unires.data import evaluation_set
 from unires.engine import Engine, Study, middle, unet_calls
-from unires.models.store import write_beside
+from unires.files import write_beside
 from unires.photo import read_photo, write_photo
 from unires.profiles import profile
 from unires.record import commit, device

@@ -13,9 +13,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from unires.config import Config
+from unires.files import sha256_of
 from unires.models.names import FOLDERS, PARTS, SINGLE, Place, places, shapes
 from unires.models.settings import compare, read_settings, with_prediction
-from unires.models.store import CheckpointError, read_object, refuse_pickle, save_checkpoint, sha256_of
+from unires.models.store import CheckpointError, read_object, refuse_pickle, save_checkpoint
 
 KINDS = ("F16", "BF16", "F32")
 FIRST = "unet.conv_in.kernel"  # the one array that the LQ latent makes larger

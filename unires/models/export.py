@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from unires.config import Config
+from unires.files import write_beside
 from unires.models.convert import FILES
 from unires.models.ldm import STATISTICS
 from unires.models.names import FOLDERS, PARTS, places
 from unires.models.settings import settings
-from unires.models.store import CheckpointError, write_arrays, write_beside
+from unires.models.store import CheckpointError, write_arrays
 from unires.shapes import AnyArray
 
 FLOATS = {"float16": np.float16, "bfloat16": jnp.bfloat16, "float32": np.float32}

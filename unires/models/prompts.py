@@ -14,8 +14,9 @@ from jax import Array
 from safetensors import SafetensorError, safe_open
 
 from unires.config import Config
+from unires.files import sha256_of
 from unires.models.ldm import OneKey, take_apart
-from unires.models.store import CheckpointError, sha256_of, write_arrays
+from unires.models.store import CheckpointError, write_arrays
 from unires.models.text import TextEncoder, tokenize
 
 

@@ -1,12 +1,8 @@
 """Checkpoints on disk: one safetensors file of weights and one JSON file that tells its story."""
 
 import dataclasses
-import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from unires.config import Config, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
+from unires.files import beside_of, sha256_of, write_beside
 from unires.models.ldm import LDM, STATISTICS, take_apart
 from unires.profiles import KNOWN
 
@@ -30,39 +27,6 @@ HOW_TO_CONVERT = """is a pickle, which can run code, and is not read. Convert it
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or of another model; the message names the file and the cure."""
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A name to write to; renamed to the path if all went well, removed if not. Its mode is that of any new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.touch()
-        mode = beside.stat().st_mode
-        yield beside
-        beside.chmod(mode)  # safetensors' own would shut others out
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written: beside its place first, then renamed.
-
-    Test: test_store.py::test_nothing_half_written_is_left
-    """
-    with _beside(path) as beside:
-        beside.write_bytes(data)
-
-
-def sha256_of(path: Path) -> str:
-    """A file's sha256, read piece by piece.
-
-    Test: test_store.py::test_round_trip
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_pickle(path: Path) -> None:
@@ -95,7 +59,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, 
 
     Test: test_store.py::test_round_trip
     """
-    with _beside(path) as beside:
+    with beside_of(path) as beside:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, beside, metadata)
         found = sha256_of(beside)
     return found
