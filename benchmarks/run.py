@@ -150,7 +150,7 @@ def run(notebooks: list[Path], run_dir: Path, profile: str, seed: int, extra: di
     record.write_run(run_dir, seconds=round(sum(state.get("seconds") or 0 for state in states), 1))
     record.write_run(run_dir, finished=all(state["status"] == "ok" for state in states))
     if (run_dir / "report.html").exists():  # notebook 90 wrote it before it was finished itself
-        from benchmarks import report_page  # loads much, and JAX with it: not before the notebooks are done
+        from benchmarks import report_page  # which imports from here, too
 
         report_page.write(run_dir)
 

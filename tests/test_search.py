@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from linear import CONFIG, engine, study
+from linear import engine, study
 
 from unires import weight_files
 from unires.engine import unet_calls
@@ -68,6 +68,7 @@ def test_a_guard_prefers_what_agrees_with_the_flawed_photo():
     small = [p.reshape(8, 4, 8, 4, 3).mean((1, 3)) for p in (y, shifted)]
     expected = score(shifted) - 2 * np.sqrt(np.mean((small[0] - small[1]) ** 2))
     assert guard(shifted) == pytest.approx(expected, abs=2e-3)
+    assert len({score.key, *(guarded(score, y, *given).key for given in ((1.0,), (2.0,), (1.0, 8)))}) == 4
     with pytest.raises(ValueError, match="at least 0"):
         guarded(score, y, -1)
 
@@ -118,21 +119,17 @@ def test_equals_go_to_the_first_and_nothing_is_refused():
         among(here, np.full((1, 6), 0.2, np.float32), flat)
 
 
-def latents(here, vectors, steps=3):
-    return np.concatenate([z for _, z in sorted(here.latents(vectors, steps), key=lambda pair: pair[0])])
-
-
 @pytest.mark.parametrize("slopes, exact", [(0.1, True), (UNLIKE, False)], ids=["same", "unlike"])
 def test_the_surrogate_is_exact_for_a_linear_network(slopes, exact):
     """With equal slopes z_0 is affine in w. With unlike ones w also multiplies z_t: the sum is only near."""
     here, vectors = study(slopes), GRID[::20]
-    mixed = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot()))
-    sampled = latents(here, vectors)
+    mixed = np.einsum("nk,khwc->nhwc", vectors, here.all_latents(one_hot(), 3))
+    sampled = here.all_latents(vectors, 3)
     worst = np.abs(mixed - sampled).max() / np.abs(sampled).max()
     assert bool(worst < 1e-5) is exact
     assert np.abs(mixed - sampled).max() / np.abs(sampled).max() < 0.5
-    one_step = np.einsum("nk,khwc->nhwc", vectors, latents(here, one_hot(), 1))
-    np.testing.assert_allclose(one_step, latents(here, vectors, 1), atol=1e-5)  # one step is always affine
+    one_step = np.einsum("nk,khwc->nhwc", vectors, here.all_latents(one_hot(), 1))
+    np.testing.assert_allclose(one_step, here.all_latents(vectors, 1), atol=1e-5)  # one step is always affine
 
 
 @pytest.mark.parametrize("curved", [False, True])
@@ -152,15 +149,16 @@ def test_shares_of_the_anchors(curved):
 def test_the_curved_surrogate_is_exact_for_two_steps():
     """Unlike slopes: after two steps z_0 is a polynomial of second degree in w, and no longer of first."""
     here, vectors = study(UNLIKE), GRID[::20]
-    sampled = latents(here, vectors, 2)
+    sampled = here.all_latents(vectors, 2)
     for curved, exact in ((True, True), (False, False)):
-        of_anchors = latents(here, anchors(6, curved), 2)
+        of_anchors = here.all_latents(anchors(6, curved), 2)
         guessed = np.einsum("na,ahwc->nhwc", np.stack([shares(w, curved) for w in vectors]), of_anchors)
         assert bool(np.abs(guessed - sampled).max() < 1e-5 * np.abs(sampled).max()) is exact
     new = study(UNLIKE)
     found = surrogate(new, GRID, near(here, WANTED), best=1, steps=2, curved=True)
     pairs = [line for line in found.tried if line.kind == "sampled" and sorted(line.weights)[-2:] == [0.5, 0.5]]
     assert len(pairs) == 15 and found.strategy == "curved surrogate"
+    assert {line.kind for line in found.tried} == {"sampled", "curved"}
     assert found.unet_calls == 6 + 6 + 15 * 2 + np.count_nonzero(found.weights) * (max(found.weights) != 1)
     assert found.paid == found.unet_calls  # no anchor is sampled twice
 
@@ -223,7 +221,8 @@ def test_the_funnel_narrows():
         funnel(here, GRID, near(here, WANTED), steps=(1, 2, 3), keep=(6, 40))
     with pytest.raises(ValueError, match="need 1 falling numbers"):
         funnel(here, GRID, near(here, WANTED), steps=(1, 3))
-    assert CONFIG.sample.steps == 3
+    evenly = funnel(here, GRID[::20], near(here, WANTED), keep=(6, 2))  # from one step to the profile's three
+    assert [sum(line.steps == n for line in evenly.tried) for n in (1, 2, 3)] == [len(GRID[::20]), 6, 2]
 
 
 def test_automatic_searches_the_middle_and_restores_the_whole():
@@ -234,6 +233,16 @@ def test_automatic_searches_the_middle_and_restores_the_whole():
     np.testing.assert_array_equal(x_hat, engine(SLOPES).restorer(wide, WANTED))
     small, found = automatic(engine(SLOPES), wide[:48, :48], score, side=48)
     assert small is found.photo
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (80, 100, 3)])
+def test_automatic_hands_on_what_it_is_asked(shape):
+    y = np.random.default_rng(2).random(shape, np.float32)
+    score = Score("mean", "1", lambda photo: float(photo.mean()))
+    x_hat, found = automatic(engine(SLOPES), y, score, seed=3, steps=2, best=2)
+    assert {line.steps for line in found.tried} == {2} and found.strategy == "corrected surrogate"
+    assert sum(line.kind == "sampled" for line in found.tried) == 6 + 2
+    np.testing.assert_allclose(x_hat, engine(SLOPES).restorer(y, found.weights, seed=3, steps=2), atol=1e-5)
 
 
 def test_automatic_is_blind_where_there_is_nothing_to_look_at():

@@ -178,7 +178,7 @@ def halve(photo: Photo) -> Float[np.ndarray, "half_h half_w 3"]:
 def draw_crop(photos: Photos, size: int, rng: np.random.Generator) -> Photo:
     """A random sharp crop: of two candidates the busier one; sometimes halved, sometimes mirrored.
 
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step
+    Test: test_data.py::test_a_crop_is_the_busier_of_two_and_often_halved_or_mirrored
     """
     best = None
     for _ in range(2):
@@ -231,7 +231,7 @@ def pair_batch(
 
     Paper: multi-task training with the tasks' probabilities (section 3), of those that are `taught`.
     Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_the_crops_of_a_pair_lie_on_each_other
     """
     rng = np.random.default_rng([seed, step, 1])
     tasks = draw_tasks(stage.batch, rng, taught)

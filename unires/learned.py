@@ -73,7 +73,7 @@ def image_features(photo: AnyArray) -> Float[np.ndarray, " f"]:
     Blocks without texture are left out; a photo of such blocks alone gives zeros. Photos smaller than a block are
     mirrored.
     Paper: our choice; its features come from a network (MT-A of SPAQ) whose weights don't travel with this project.
-    Test: test_learned.py::test_features_see_noise_and_blur
+    Test: test_learned.py::test_features_are_mean_and_spread_over_blocks, test_features_see_noise_and_blur
     """
     y = as_photo(photo)
     missing = [max(0, BLOCK - side) for side in y.shape[:2]]

@@ -20,7 +20,7 @@ from scipy.special import gammaln
 from unires.shapes import Photo
 
 BLOCK = 96  # pixels; the second scale has blocks of 48
-SHARP = 0.75  # the prior takes blocks at least this sharp, relative to the photo's sharpest
+SHARP = 0.75  # the prior takes blocks sharper than this, relative to the photo's sharpest
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # neighbours: horizontal, vertical, both diagonals
 PRIOR = Path(__file__).parent / "weights" / "niqe.npz"
 

@@ -40,7 +40,8 @@ class Restorer:
     through the UNet together where memory allows (`rows`), else in parts.
     Paper: Eq. 2 in every DDIM step, then AdaIN.
     Raises: ValueError for another dtype, for no experts, or for two of one name.
-    Test: test_restore.py::test_any_size, test_tiles_leave_no_seam, test_what_a_restorer_refuses
+    Test: test_restore.py::test_any_size, test_tiles_leave_no_seam, test_tiles_share_one_field_of_noise,
+          test_what_a_restorer_refuses
     """
 
     dtype = "float32"
@@ -166,7 +167,10 @@ class Restorer:
         return COLOURS[self.config.sample.colour](x_hat, y).astype(np.float32)
 
     def pad(self, y: Photo) -> Float[np.ndarray, "padded_h padded_w 3"]:
-        """Mirror the right and lower border up to a size that the network takes."""
+        """Mirror the right and lower border up to a size that the network takes.
+
+        Test: test_restore.py::test_borders_are_mirrored
+        """
         sides = [max(LEAST, -(-side // self.multiple) * self.multiple) for side in y.shape[:2]]
         return np.pad(y, [(0, sides[0] - y.shape[0]), (0, sides[1] - y.shape[1]), (0, 0)], mode="symmetric")
 
@@ -181,8 +185,10 @@ def silent(alone: bool = False) -> bool | None:
 
 
 def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
-    """Where tiles begin along one side: evenly spread, overlapping by at least `overlap` pixels.
+    """Where tiles begin along one side: evenly spread at multiples of `multiple`.
 
+    They overlap by at least `overlap` pixels; where `tile - overlap` is no multiple of `multiple`, by up to `multiple`
+    less.
     Test: test_restore.py::test_tiles_cover_everything
     """
     if length <= tile:
@@ -192,9 +198,9 @@ def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
 
 
 def feather(h: int, w: int, overlap: int) -> np.ndarray:
-    """Blending weights of a tile: 1 inside, falling towards the border, never 0.
+    """Blending weights of a tile: 1 inside, falling towards the border as a squared sine, never 0.
 
-    Test: test_restore.py::test_tiles_leave_no_seam
+    Test: test_restore.py::test_a_tile_fades_as_a_squared_sine, test_tiles_leave_no_seam
     """
 
     def ramp(n):
@@ -246,7 +252,7 @@ def load(
 
     Raises: CheckpointError, naming the file and what to do.
     Test: test_restore.py::test_what_is_loaded_is_what_is_there, test_any_list_of_experts_loads,
-          test_a_checkpoint_that_is_not_there
+          test_what_is_asked_for_reaches_the_model, test_a_checkpoint_that_is_not_there
     """
     path = find_checkpoint(checkpoint).absolute()
     if why := untaught(read_story(path)):
@@ -291,6 +297,6 @@ def restore(
     Range: photo uint8 or float in [0, 1]; result float32 in [0, 1], same size.
     Raises: ValueError for weights that are not a mix or a seed outside [0, 2**32); PhotoError for what is not a
             photo; CheckpointError.
-    Test: test_restore.py::test_what_is_loaded_is_what_is_there
+    Test: test_restore.py::test_what_is_loaded_is_what_is_there, test_what_is_asked_for_reaches_the_model
     """
     return load(checkpoint, down_lq, dtype=dtype)(photo, weights, seed=seed, steps=steps)

@@ -19,8 +19,8 @@ class Schedule:
     """alpha_t and sigma_t for t = 0 .. T-1, and the time grid of a sampler.
 
     Paper: DDPM's forward process (Eq. 1's noise); betas as in Stable Diffusion.
-    Raises: ValueError if zero terminal SNR is asked for with eps prediction (z_T would hold no signal to
-    divide by).
+    Raises: ValueError for a prediction other than eps and v, or if zero terminal SNR is asked for with eps (z_T
+            would hold no signal to divide by).
     Test: test_schedule.py::test_alphas_match_the_product_of_betas
     """
 
@@ -45,6 +45,7 @@ class Schedule:
 
         "trailing" ends at T-1, so the first step starts from the noisiest latent the model was trained on;
         "leading" is Stable Diffusion's own, with its offset of 1.
+        Raises: ValueError for steps that are not from 1 to T, or for another spacing.
         Test: test_schedule.py::test_time_grids
         """
         total = self.config.steps

@@ -228,7 +228,8 @@ def automatic(
     The corrected surrogate ranks the paper's grid by NIQE, unless other scores are given. Where the score finds
     nothing to look at (a flat middle), the blind expert works alone.
     Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
-    Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole
+    Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole,
+          test_search.py::test_automatic_hands_on_what_it_is_asked
     """
     y = as_photo(photo)
     study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)

@@ -1,7 +1,8 @@
 """Files of weights that a metric needs: looked for before a library is asked, so that nothing downloads by surprise.
 
-A file lies where the library that reads it would look. Two variables of the environment move those folders:
-TORCH_HOME (torch, pyiqa, CLIP) and HF_HOME (Hugging Face); a third, UNIRES_WEIGHTS, moves ours.
+A file lies where the library that reads it would look. Variables of the environment move those folders: TORCH_HOME
+(torch, pyiqa, CLIP), HF_HUB_CACHE or else HF_HOME (Hugging Face), UNIRES_WEIGHTS (ours); where they are not set,
+XDG_CACHE_HOME moves all three.
 """
 
 import os
@@ -54,7 +55,7 @@ PLACES: dict[str, tuple[Callable[[], Path], str]] = {  # name: its folder, and w
     "pyiqa": (lambda: torch_hub() / "pyiqa", "TORCH_HOME moves it"),
     "torchvision": (lambda: torch_hub() / "checkpoints", "TORCH_HOME moves it"),
     "clip": (lambda: torch_hub() / "clip", "TORCH_HOME moves it"),
-    "hugging face": (hugging_face_hub, "HF_HOME moves it"),
+    "hugging face": (hugging_face_hub, "HF_HUB_CACHE or HF_HOME moves it"),
 }
 
 

@@ -29,7 +29,7 @@ class UNet(nnx.Module):
     """eps_theta(z_t, z_LQ, t, s): the noise (or v) prediction of one expert.
 
     Paper: section 3; the LQ latent is concatenated to the noisy latent, so only the first convolution grows.
-    Test: test_models.py::test_unet_counts_the_public_parameters
+    Test: test_models.py::test_unet_counts_the_public_parameters, test_text_in_time_is_the_mean_token
     """
 
     def __init__(self, config: UNetConfig, in_channels: int, out_channels: int, context: int, rngs: nnx.Rngs):
