@@ -1,38 +1,19 @@
 """Defocus is the image of the aperture, layer by layer, and nearer things hide farther ones."""
 
 import json
-from functools import reduce
 
 import numpy as np
 import pytest
+from flaws import apply, moments, photo
 from scipy import ndimage
-from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
 from unires.degrade import defocus as dd
 from unires.degrade.aperture import aperture, polygon
-from unires.degrade.codec import jpeg
 from unires.degrade.kernels import disc
-from unires.degrade.noise import sensor_noise
 
-OPS = {**dd.OPS, "sensor_noise": sensor_noise, "jpeg": jpeg}
 SCENE = {"tilt": 0.6, "direction": 0.2, "layers": 4, "objects": 5, "least": 200, "offset": 0.5, "seed": 3}
 REACH = 9  # pixels that a border of layers may slide and soften
-
-
-def crop(top, left, height=96, width=96):
-    return astronaut()[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-
-
-def apply(steps, x):
-    return reduce(lambda y, s: OPS[s["op"]](y, **{k: v for k, v in s.items() if k != "op"}), steps, x)
-
-
-def second_moments(kernel):
-    half = len(kernel) // 2
-    place = np.stack(np.mgrid[-half : half + 1, -half : half + 1]).reshape(2, -1)
-    centroid = place @ kernel.ravel()
-    return centroid, (place * kernel.ravel()) @ place.T - np.outer(centroid, centroid)
 
 
 def noise_photo(shape=(64, 80), seed=0, low=0.0, high=1.0):
@@ -70,7 +51,7 @@ def test_polygon_symmetry(blades):
     radius, angle = 5.0, 0.3
     kernel = polygon(radius, blades, angle)
     np.testing.assert_allclose(polygon(radius, blades, angle + 2 * np.pi / blades), kernel, atol=1e-4)
-    centroid, covariance = second_moments(kernel)
+    centroid, covariance = moments(kernel)
     # The closed form of a regular polygon with corners at distance c: c^2 (2 + cos(2 pi / n)) / 12 along any axis.
     turn = 2 * np.pi / blades
     corner = radius**2 * turn / np.sin(turn)
@@ -221,7 +202,7 @@ def test_any_size(shape):
 
 
 def test_replay():
-    x, rng = crop(90, 180), np.random.default_rng(0)
+    x, rng = photo(top=90), np.random.default_rng(0)
     seen = set()
     for _ in range(12):
         steps = dd.draw(x, rng, None)
@@ -261,7 +242,7 @@ def test_probabilities():
 
 
 def test_severity_is_monotone():
-    crops = [crop(top, left) for top, left in ((60, 180), (200, 60), (300, 300), (20, 380))]
+    crops = [photo(top=top, left=left) for top, left in ((60, 180), (200, 60), (300, 300), (20, 380))]
     means = []
     for severity in (0.0, 0.25, 0.5, 1.0):
         rng = np.random.default_rng(5)

@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 import pytest
+from flaws import photo
 from PIL import Image
-from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
 from unires.degrade import SETTINGS, Recipe, Settings, codec, degrade, noise, replay
@@ -15,10 +15,6 @@ from unires.degrade.mixture import RANK
 # The least fall a step, the PSNR above which severity 0 lies (SR starts with a reduction), and that below which 1 lies.
 BOUNDS = {"SR": (0.5, 0, 60), "MD": (0.3, 34, 23), "DN": (1, 34, 22)}
 TASKS = ["SR", "MD", "DD", "DN", "SR+MD", "DD+MD", "DD+MD+SR+DN"]
-
-
-def photo(height=96, width=96, top=80, left=180):
-    return astronaut()[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
 
 
 def test_noise_is_poisson():

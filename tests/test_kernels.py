@@ -2,20 +2,13 @@
 
 import numpy as np
 import pytest
+from flaws import moments
 from scipy import ndimage
 from skimage.data import astronaut
 
 from unires.degrade import codec, kernels, motion
 
 SHAKE = {"jitter": 1.0, "pull": 60.0, "shakes": 1.0}
-
-
-def moments(kernel):
-    """Centroid and covariance of a kernel, as (row, column) about its middle."""
-    half = len(kernel) // 2
-    place = np.stack(np.mgrid[-half : half + 1, -half : half + 1]).reshape(2, -1)
-    centroid = place @ kernel.ravel()
-    return centroid, (place * kernel.ravel()) @ place.T - np.outer(centroid, centroid)
 
 
 ALL_KERNELS = {

@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from flaws import apply, photo
 from scipy import ndimage
-from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
 
 from unires.degrade import codec, raw, sensor
 from unires.degrade.raw import Camera
 
-OPS = {**sensor.OPS, "jpeg": codec.jpeg, "round8": codec.round8}
 PLAIN = Camera(1.0, 1.0, np.eye(3).tolist())
 CAMERAS = [PLAIN, *(sensor.draw_camera(np.random.default_rng(seed)) for seed in range(6))]
 CAMERAS += [Camera(2.4, 1.5, raw.mix_matrix(one)) for one in np.eye(4)]
@@ -22,18 +21,8 @@ ROW = [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0
 CORNERS = [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]
 
 
-def photo(height=96, width=96, top=80, left=180):
-    return astronaut()[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-
-
 def grey(value, size=200):
     return np.full((size, size, 3), value, np.float32)
-
-
-def apply(x, steps):
-    for step in steps:
-        x = OPS[step["op"]](x, **{name: value for name, value in step.items() if name != "op"})
-    return x
 
 
 def noisy(x, shot, read, seed=0, camera=CAMERAS[1]):
@@ -206,7 +195,7 @@ def test_noise_alone_changes_a_photo():
 def test_deviation_on_mid_grey():
     def deviation(severity):
         drawn = [sensor.draw(grey(0.5), np.random.default_rng(seed), severity) for seed in range(6)]
-        return np.mean([codec.round8(apply(grey(0.5), steps)).std() for steps in drawn])
+        return np.mean([codec.round8(apply(steps, grey(0.5))).std() for steps in drawn])
 
     assert 0.003 < deviation(0) < 0.007
     assert 0.11 < deviation(1) < 0.15
@@ -220,9 +209,9 @@ def test_replay():
         assert [step["op"] for step in steps] == ["raw_noise", "jpeg"]
         read = json.loads(json.dumps(steps))
         assert read == steps
-        y = apply(x, steps)
+        y = apply(steps, x)
         assert y.shape == x.shape and y.dtype == np.float32
-        assert apply(x, read).tobytes() == y.tobytes()
+        assert apply(read, x).tobytes() == y.tobytes()
         assert steps == sensor.draw(x, np.random.default_rng(5), severity)
         assert steps != sensor.draw(x, np.random.default_rng(6), severity)
     np.testing.assert_array_equal(x, before)

@@ -62,6 +62,15 @@ def held_out_paths() -> dict[str, Path]:
     return paths
 
 
+@lru_cache
+def held_out_hashes() -> dict[str, str]:
+    """The held-out photos that are installed: sha256 to name.
+
+    Test: test_data.py::test_held_out_photos_are_not_for_training, test_stream.py::test_held_out_photos_are_refused
+    """
+    return {sha256(path): name for name, path in held_out_paths().items() if path.is_file()}
+
+
 def texture(photo: Photo) -> float:
     """Mean gradient magnitude of the luminance: how much there is to restore.
 
@@ -136,7 +145,7 @@ class Photos:
         if not Path(folder).is_dir():
             raise PhotoError(f"{folder}: no such folder: check the path")
         files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        held_out = {sha256(p): name for name, p in held_out_paths().items() if p.is_file()}
+        held_out = held_out_hashes()
         names, arrays, hashes = [], [], []
         for path in tqdm(files, desc="decode photos", unit="photo"):
             digest = sha256(path)
@@ -178,7 +187,8 @@ def halve(photo: Photo) -> Float[np.ndarray, "half_h half_w 3"]:
 def draw_crop(photos: Photos, size: int, rng: np.random.Generator) -> Photo:
     """A random sharp crop: of two candidates the busier one; sometimes halved, sometimes mirrored.
 
-    Test: test_data.py::test_a_crop_is_the_busier_of_two_and_often_halved_or_mirrored
+    Test: test_data.py::test_a_crop_is_the_busier_of_two_and_often_halved_or_mirrored,
+          test_batches_are_a_function_of_seed_and_step
     """
     best = None
     for _ in range(2):
@@ -231,7 +241,8 @@ def pair_batch(
 
     Paper: multi-task training with the tasks' probabilities (section 3), of those that are `taught`.
     Shapes: x, y [b crop crop 3]; task [b] indexes TASKS.
-    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_the_crops_of_a_pair_lie_on_each_other
+    Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_one_task_alone,
+          test_the_crops_of_a_pair_lie_on_each_other
     """
     rng = np.random.default_rng([seed, step, 1])
     tasks = draw_tasks(stage.batch, rng, taught)

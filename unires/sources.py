@@ -4,14 +4,13 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from unires.data import held_out_paths, sha256
+from unires.data import held_out_hashes, held_out_paths
 from unires.photo import PhotoError, decode_8_bit
 from unires.tasks import TASKS
 
@@ -120,11 +119,6 @@ def _files(source: Source, folder: Path) -> dict[str, list[str]]:
     return found
 
 
-@lru_cache
-def _held_out() -> dict[str, str]:
-    return {sha256(path): name for name, path in held_out_paths().items() if path.is_file()}
-
-
 def fetch(cell: dict | None, where: str) -> tuple[str, bytes]:
     """The name and the bytes of an undecoded image.
 
@@ -142,8 +136,8 @@ def fetch(cell: dict | None, where: str) -> tuple[str, bytes]:
         except (OSError, ValueError) as error:
             raise PhotoError(f"{name}: cannot be read ({error}); was it moved since the run began?") from error
     digest = hashlib.sha256(data).hexdigest()
-    if digest in _held_out():
-        raise PhotoError(f"{name} is the held-out photo {_held_out()[digest]}: remove it from the training data")
+    if digest in held_out_hashes():
+        raise PhotoError(f"{name} is the held-out photo {held_out_hashes()[digest]}: remove it from the training data")
     return name, data
 
 
