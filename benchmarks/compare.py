@@ -83,7 +83,8 @@ def near_ties(before: dict[tuple, dict], after: dict[tuple, dict]) -> set[tuple]
     """The keys of rows with other weights in the second run, but for methods that found others on most of their photos.
 
     A method that is called by its weights, as SR=0.5 DN=0.5, has found nothing: other weights are a breach.
-    Test: test_compare.py::test_near_ties_of_a_search_fall_either_way
+    Test: test_compare.py::test_near_ties_of_a_search_fall_either_way,
+          test_near_ties_are_those_of_half_the_photos_at_most
     """
     photos, moved = defaultdict(set), defaultdict(lambda: defaultdict(set))
     for key in before.keys() & after.keys():

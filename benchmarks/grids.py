@@ -129,7 +129,7 @@ def validation_cases(folder: Path, count: int, side: int, settings: str = "stabl
     """Crops of the validation photos in turn: of a few random places the most textured.
 
     Raises: PhotoError for a folder without such photos, or with a held-out photo.
-    Test: test_grids.py::test_the_split_shares_no_photo
+    Test: test_grids.py::test_the_split_shares_no_photo, test_of_eight_places_the_most_textured_is_taken
     """
     photos = Photos.read(folder, side, validation=True)
     hashes = {p.name: digest for p, digest in _hashes(folder).items() if is_validation(digest)}

@@ -78,7 +78,10 @@ def verdict(table: pd.DataFrame, method: str | None, other: str | None, metric: 
 
 
 def by_photo(values: pd.DataFrame, name: str, method: str | None, metric: str) -> pd.Series:
-    """One value a photo of a set."""
+    """One value a photo of a set.
+
+    Test: test_report.py::test_values_by_photo_are_those_of_one_set
+    """
     found = values.query("set == @name and method == @method and metric == @metric")
     return found.drop_duplicates("image").set_index("image")["value"]
 
@@ -93,7 +96,10 @@ def interval(gains: np.ndarray, rng: np.random.Generator, draws: int = 2000) -> 
 
 
 def cost(values: pd.DataFrame) -> pd.DataFrame:
-    """UNet calls and seconds of a restoration by each method, medians over photos."""
+    """UNet calls and seconds of a restoration by each method, medians over photos.
+
+    Test: test_report.py::test_costs_are_medians_over_photos
+    """
     once = values.drop_duplicates(["set", "image", "method"]).dropna(subset=["unet_calls"])
     table = once.groupby("method")[["unet_calls", "seconds"]].median().astype(float)
     return table.reindex([method for method in METHODS if method in table.index])

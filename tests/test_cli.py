@@ -2,6 +2,7 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from unires.models.ldm import take_apart
 from unires.models.store import random_model, save_checkpoint
 from unires.photo import read_photo, write_photo
 from unires.profiles import SMOKE
+from unires.search import one_hot
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,30 @@ def test_weights_are_searched(tmp_path, monkeypatch, capsys):
     assert main(["restore", source, str(tmp_path / "by_hand.png"), "--weights", mix]) == 0
     apart = read_photo(tmp_path / "auto.png") - read_photo(tmp_path / "by_hand.png")
     assert np.abs(apart).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("weights", [[], ["--weights", "auto"]], ids=["given", "searched"])
+def test_words_are_handed_on(tmp_path, monkeypatch, weights):
+    asked, restorer = [], LinearRestorer()
+
+    def load(*given, **words):
+        asked.append((given, words))
+        return restorer
+
+    def restored(_, y, weights, **words):
+        asked.append(words)
+        return y / np.float32(255)
+
+    def searched(engine, y, **words):
+        asked.append(words)
+        return y / np.float32(255), SimpleNamespace(weights=one_hot()[0])
+
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", load)
+    monkeypatch.setattr(LinearRestorer, "__call__", restored)
+    monkeypatch.setattr("unires.search.automatic", searched)
+    words = ["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png"), *weights]
+    assert main([*words, "--seed", "7", "--steps", "2", "--down-lq", "8", "--dtype", "bfloat16"]) == 0
+    assert asked == [(("demo", 8), {"dtype": "bfloat16"}), {"seed": 7, "steps": 2}]
 
 
 def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):

@@ -30,6 +30,15 @@ def test_adain_of_a_flat_photo():
     np.testing.assert_allclose(adain(y, flat), flat, atol=1e-5)
 
 
+@pytest.mark.parametrize(("step", "matched"), [(0.8, False), (1.2, True)])
+def test_less_than_half_an_8_bit_step_is_no_contrast(step, matched):
+    """Checks that are a step apart deviate by half of it."""
+    faint = 0.3 + step / 255 * np.float32(np.indices((40, 40)).sum(0) % 2)[..., None] + np.zeros(3, np.float32)
+    y = photo(1)
+    expected = y.std((0, 1)) if matched else np.full(3, step / 255 / 2)
+    np.testing.assert_allclose(adain(faint.astype(np.float32), y).std((0, 1)), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("correct", [adain, wavelet])
 def test_output_stays_in_range(correct):
     dark, bright = photo(0) - np.float32(0.4), photo(1) + np.float32(0.4)

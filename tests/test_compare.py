@@ -132,6 +132,14 @@ def test_near_ties_of_a_search_fall_either_way(runs, capsys):
     assert status == 1 and "(+7, allowed 0.5)" in printed and printed.count('weights {"') == 2
 
 
+def test_near_ties_are_those_of_half_the_photos_at_most():
+    def found(names):
+        return {("a", "MD", f"{i}", "search", "psnr", ""): {"weights": {name: 1.0}} for i, name in enumerate(names)}
+
+    for names, count in (("BBAA", 2), ("BBBA", 0), ("BBBB", 0)):
+        assert len(compare.near_ties(found("AAAA"), found(names))) == count
+
+
 def test_a_method_that_is_called_by_its_weights_has_no_ties():
     old, new = ([{**record.row("SR", "x", "SR=1", "psnr", 20, weights={w: 1.0}), "source": "a"}] for w in ("SR", "MD"))
     (breach,) = compare.compare(old, new, GATES, "other")
@@ -146,14 +154,19 @@ def test_a_gate_that_lets_all_through_is_refused(runs, capsys, gate):
 
 
 def test_what_the_runs_were_made_with_is_told_though_no_value_moved(runs, capsys):
+    facts = ("config", "checkpoints", "data", "metrics")
     for name, known in (("old", "aa"), ("new", "bb")):
-        record.write_run(runs / name, checkpoints={"demo": known}, seed=0, versions={"jax": known})
+        record.write_run(runs / name, seed=0, versions={"jax": known}, **{fact: {"demo": known} for fact in facts})
     status, printed = verdict(runs, capsys)
-    assert status == 0 and "the runs also differ in checkpoints.demo: aa -> bb\n3 rows compared" in printed
+    assert status == 0 and "checkpoints.demo: aa -> bb" in printed and "\n3 rows compared" in printed
+    assert all(f"the runs also differ in {fact}.demo: aa -> bb\n" in printed for fact in facts)
     assert "versions" not in printed
     record.write_run(runs / "new", seed=7)
     status, printed = verdict(runs, capsys)
     assert status == 2 and "was made with seed none" in printed and "with 7" in printed
+    record.write_run(runs / "new", seed=0, parameters={"steps": 9})
+    status, printed = verdict(runs, capsys)
+    assert status == 2 and "was made with parameters none" in printed and "with {'steps': 9}" in printed
 
 
 def test_the_worst_comes_first(runs, capsys):

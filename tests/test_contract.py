@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 import unires.published as published
 from unires import weight_files
 from unires.metrics import EVERY, METRICS, ON_REQUEST, contract, measure
-from unires.models.ldm import take_apart
-from unires.models.musiq import PYIQA, Musiq, MusiqConfig, score
+from unires.models.musiq import PYIQA, MusiqConfig, score
 from unires.models.musiq_weights import load_musiq, places
 from unires.pyiqa_metrics import SEED, pyiqa_score, seeded
 from unires.score import metric_score
@@ -97,6 +96,9 @@ def test_the_environment_moves_the_places(monkeypatch, tmp_path):
     assert {name: PLACES[name][0]() for name in wanted} == {name: home / part for name, part in wanted.items()}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert {name: PLACES[name][0]() for name in wanted} == {name: tmp_path / part for name, part in wanted.items()}
+    for variable, place in (("HF_HOME", "home/hub"), ("HF_HUB_CACHE", "cache")):  # each outweighs the one before
+        monkeypatch.setenv(variable, str(tmp_path / place.split("/")[0]))
+        assert weight_files.hugging_face_hub() == tmp_path / place
 
 
 def test_places_are_those_of_the_libraries(pyiqa):
@@ -150,8 +152,10 @@ def test_photos_reach_pyiqa_as_they_are(monkeypatch):
     monkeypatch.setattr("unires.pyiqa_metrics.import_pyiqa", lambda: fake)
     monkeypatch.setenv("TORCH_HOME", "/nowhere")  # networks are kept by name and place
     assert pyiqa_score("topiq_fr")(X / np.float32(255), 1 - X / np.float32(255)) == 0.5
-    ((name, about, (first, second)),) = asked
-    assert name == "topiq_fr" and about["backbone_pretrain"] is False
+    assert pyiqa_score("topiq_nr")(X / np.float32(255)) == 0.5
+    assert [name for name, *_ in asked] == ["topiq_fr", "topiq_nr"]
+    assert all(about["backbone_pretrain"] is False for _, about, _ in asked)  # the checkpoint holds the whole network
+    first, second = asked[0][2]
     assert first.dtype == torch.float32 and first.shape == (1, 3, 48, 40)
     np.testing.assert_allclose(first[0].numpy().transpose(1, 2, 0) * 255, X, atol=1e-4)
     np.testing.assert_allclose(first + second, 1, atol=1e-6)
@@ -204,4 +208,3 @@ def test_musiq_takes_the_file_it_finds(bare, monkeypatch):
 
 def test_the_modes_are_the_published_codes():
     assert published.MODES["pyiqa"] == PYIQA != published.MODES["official"]
-    assert take_apart(Musiq.abstract(PYIQA))[0]

@@ -12,6 +12,7 @@ from unires.config import Stage, TrainConfig
 from unires.data import (
     Photos,
     batches,
+    draw_crop,
     draw_severity,
     draw_tasks,
     evaluation_crops,
@@ -21,6 +22,7 @@ from unires.data import (
     photo_batch,
     stage_at,
 )
+from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
 from unires.profiles import DEMO, SMOKE
 from unires.tasks import NAMES, TASKS
@@ -110,6 +112,31 @@ def test_batches_are_a_function_of_seed_and_step(photos):
         config = TrainConfig(stages=(stage,), learning_rate=1.0)
         fed = list(batches(make, photos, config, 5, start=1, ahead=2))
         assert len(fed) == 2 and np.array_equal(fed[1]["x"], one["x"])
+
+
+def test_a_crop_is_the_busier_of_two_and_often_halved_or_mirrored():
+    flat = np.full((16, 16, 3), 100, np.uint8)
+    busy = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    ramp, stripes = (
+        np.broadcast_to(row.astype(np.uint8)[:, None], (16, 16, 3)) for row in (np.arange(16), np.arange(16) % 2 * 254)
+    )
+    rng = np.random.default_rng(1)
+
+    def share(arrays, size, hit):
+        photos = Photos(("",) * len(arrays), arrays, "")
+        return np.mean([hit(draw_crop(photos, size, rng)) for _ in range(400)])
+
+    assert share((flat, busy), 16, lambda x: np.ptp(x) > 0) == pytest.approx(3 / 4, abs=0.09)  # else both were flat
+    assert share((ramp,), 16, lambda x: x[0, 0, 0] > 0) == pytest.approx(1 / 2, abs=0.1)
+    assert share((stripes,), 8, lambda x: np.ptp(x) == 0) == pytest.approx(1 / 4, abs=0.09)  # both were halved
+
+
+def test_the_crops_of_a_pair_lie_on_each_other(photos, monkeypatch):
+    asked, settings = [], SETTINGS["real-esrgan"]
+    monkeypatch.setattr("unires.data.degrade", lambda task, x, rng, severity, given: asked.append(given) or (x, None))
+    batch = pair_batch(photos, Stage(32, 4, 1), 0, 0, settings)
+    np.testing.assert_array_equal(batch["y"], batch["x"])
+    assert asked == [settings] * 4
 
 
 def test_tasks_are_drawn_with_the_papers_probabilities():

@@ -1,5 +1,6 @@
 """The engine: the same latents as a plain loop, for exactly as many UNet calls as the formula says."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -129,12 +130,12 @@ def test_guidance_is_a_composition(scale, study, naive):
 
 
 def test_a_study_restores_as_the_restorer_does(photo):
-    restorer = LinearRestorer(slopes=np.linspace(0, 0.3, 6), config=replace(CONFIG, sample=SMOKE.sample))
+    config = replace(CONFIG, sample=replace(CONFIG.sample, colour="adain"))
+    restorer = LinearRestorer(slopes=np.linspace(0, 0.3, 6), config=config)
     small, w = photo[:50, :41], weights_vector({"SR": 1.2, "DownLQ": -0.2})
     study = Engine(restorer).study(small, seed=2)
     ((_, z_0),) = study.latents([w])
     np.testing.assert_allclose(study.photo(z_0), restorer(small, w, seed=2), atol=1e-5)
-    assert SMOKE.sample.colour == "adain"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -218,3 +219,24 @@ def test_the_fingerprint_follows_the_weights():
     assert first.fingerprint == second.fingerprint and len(first.fingerprint) == 64
     second.restorer.arrays = {"patterns": first.restorer.arrays["patterns"].at[0, 0, 0, 0].add(1e-3)}
     assert first.fingerprint != Engine(second.restorer).fingerprint
+
+
+def test_the_identity_follows_all_that_a_photo_depends_on(photo):
+    def told(photo=photo, seed=0, shift=0.0, part="sample", **changes):
+        restorer = LinearRestorer(config=replace(CONFIG, **{part: replace(getattr(CONFIG, part), **changes)}))
+        restorer.arrays = {"patterns": restorer.arrays["patterns"] + shift}
+        return json.dumps(Engine(restorer).study(photo, seed).identity, sort_keys=True)
+
+    others = [
+        told(photo=1 - photo),
+        told(seed=1),
+        told(shift=1.0),
+        told(colour="adain"),
+        told(spacing="leading"),
+        told(steps=4),
+        told(part="schedule", beta_end=0.02),
+        told(part="unet", blocks=2),
+        told(part="vae", groups=2),
+        told(part="text", layers=3),
+    ]
+    assert told() == told() and len({told(), *others}) == 1 + len(others)

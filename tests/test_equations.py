@@ -269,9 +269,11 @@ def test_weights_are_checked():
     assert weights_dict(vector) == mixed
     np.testing.assert_array_equal(weights_vector(np.full(6, 1 / 6)), np.full(6, 1 / 6, np.float32))
     np.testing.assert_array_equal(weights_vector({"SR": 1}, experts=(SR,)), [1])
+    assert weights_vector({"SR": 0.99995})[1] == np.float32(0.99995)  # near enough
     for bad, message in (
         ({"XX": 1.0}, "unknown expert 'XX': choose from BR, SR, MD, DD, DN, DownLQ"),
         ({"SR": 0.5}, "sum to 1 .*0.5"),
+        ({"SR": 0.9998}, "sum to 1 .*0.9998"),
         ({"SR": float("nan"), "MD": 1.0}, "finite"),
         ({"SR": float("inf"), "MD": float("-inf")}, "finite"),
         ({"SR": 1e39, "MD": -1e39}, "finite"),  # without a warning, too

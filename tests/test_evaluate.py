@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.evaluate import Evaluation, mean_table
+from benchmarks.evaluate import Evaluation, mean_table, sets_hash
 from unires.metrics import contract
 from unires.models.store import WEIGHTS
 from unires.record import read_run, row
@@ -68,8 +68,19 @@ def test_other_settings_restore_anew(tmp_path, monkeypatch):
     assert len(made) == 3
 
 
+def test_each_seed_has_photos_of_its_own(tmp_path, monkeypatch):
+    asked = []
+    for seed in (3, 4):
+        evaluation = Evaluation.start(tmp_path, "smoke", seed)
+        monkeypatch.setitem(evaluation.__dict__, "restorer", lambda y, weights, seed: asked.append(seed) or 1 - y)
+        evaluation.restore(evaluation.items[0], {"SR": 1.0})
+    assert asked == [3, 4]
+    assert {path.name for path in tmp_path.rglob("*.png")} == {"SR1_seed3.png", "SR1_seed4.png"}
+
+
 def test_a_run_holds_rows_of_one_profile(tmp_path):
-    Evaluation.start(tmp_path, "smoke", 0)
+    pairs = Evaluation.start(tmp_path, "smoke", 0).sets
+    assert read_run(tmp_path)["data"]["evaluation"] == sets_hash(pairs)
     with pytest.raises(ValueError, match="holds rows of other photos than profile demo's: give another run_dir"):
         Evaluation.start(tmp_path, "demo", 0)
     Evaluation.start(tmp_path, "smoke", 1)
@@ -82,7 +93,7 @@ def test_the_run_names_its_checkpoint(tmp_path):
 
 
 def test_mean_table_against_numpy():
-    values = {"a": (20.0, 30.0), "b": (10.0, 11.0)}
-    rows = [row("SR", f"photo{i}", m, "psnr", v) for m, pair in values.items() for i, v in enumerate(pair)]
+    values = {"a": (20.0, 30.0, 70.0), "b": (10.0, 11.0, 15.0)}
+    rows = [row("SR", f"photo{i}", m, "psnr", v) for m, three in values.items() for i, v in enumerate(three)]
     table = mean_table(rows)
-    assert {m: table.loc[("SR", m), "psnr"] for m in values} == {m: np.mean(pair) for m, pair in values.items()}
+    assert {m: table.loc[("SR", m), "psnr"] for m in values} == {m: np.mean(three) for m, three in values.items()}

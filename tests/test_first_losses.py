@@ -21,6 +21,7 @@ for step in range(int(sys.argv[2])):
 def test_the_worst_step_is_named():
     difference, step = apart([1.0, 2.0, 4.0, 8.0], [1.0, 2.002, 4.1])
     assert step == 2 and difference == pytest.approx(0.025)
+    assert apart([2.0, 4.0, 4.0], [2.0, 3.0, 4.4]) == (0.25, 1)  # a lower loss is as far apart as a higher one
 
 
 @pytest.mark.parametrize("again", [[], [1.0, 2.0, 3.0]])

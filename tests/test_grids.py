@@ -10,7 +10,7 @@ from linear import engine
 
 from benchmarks import grids
 from benchmarks.training_photos import manifest
-from unires.data import HELD_OUT, Photos, held_out_paths, sha256
+from unires.data import HELD_OUT, Photos, held_out_paths, sha256, texture
 from unires.engine import unet_calls
 from unires.metrics import METRICS, measure
 from unires.photo import PhotoError, write_photo
@@ -42,6 +42,8 @@ def test_the_test_cases_are_varied():
     assert [case.story for case in again] == [case.story for case in cases]
     for case in cases[:2]:
         assert case.sha256 == sha256(held_out_paths()[case.photo]) and np.abs(case.x - case.y).mean() > 0.01
+    one, other = (grids.flawed(cases[0].x, 1, "stablesr", part)[2] for part in (0, 1))
+    assert not np.array_equal(one, other)
     with pytest.raises(ValueError, match="15 asked for"):
         grids.held_out_cases(15, 96)
 
@@ -55,6 +57,13 @@ def test_the_split_shares_no_photo(folder):
     assert not trained & {case.photo for case in learn}
     assert not {case.sha256 for case in test} & {case.sha256 for case in learn}
     assert len({case.image for case in learn}) == 6 and len({case.mixture for case in learn}) == 6
+
+
+def test_of_eight_places_the_most_textured_is_taken(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(grids, "texture", lambda x: seen.append(texture(x)) or seen[-1])
+    cases = grids.validation_cases(folder, 3, 32)
+    assert [texture(case.x) for case in cases] == [max(seen[i : i + 8]) for i in (0, 8, 16)] and len(seen) == 24
 
 
 def test_a_shared_photo_is_refused(folder, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from unires.learned import ScorePredictor, WeightForest, average, covering_sets, frequent_sets, image_features
+from unires.niqe import features, grey
 from unires.tasks import weights_dict, weights_vector
 
 A, B, C = (weights_vector(w) for w in ({"DN": -0.2, "DownLQ": 1.2}, {"SR": 1.0}, {"MD": 0.6, "DD": 0.4}))
@@ -59,6 +60,15 @@ def test_features_see_noise_and_blur():
     noisy = np.array([flag for _, flag in made])
     assert alike[~noisy].min() > alike[noisy].max()
     assert (image_features(np.zeros((40, 200, 3), np.float32)) == 0).all()
+
+
+def test_features_are_mean_and_spread_over_blocks():
+    contrast = np.repeat([0.05, 0.2], 96)[None, :, None]  # two blocks, the second with more of it
+    photo = 0.5 + contrast * np.random.default_rng(0).standard_normal((96, 192, 1))
+    photo = np.repeat(photo.clip(0, 1), 3, 2).astype(np.float32)
+    (a, b), _ = features(grey(photo))
+    expected = np.concatenate([(a + b) / 2, np.abs(a - b) / 2])
+    np.testing.assert_allclose(image_features(photo), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_forest_predicts_weights():

@@ -127,5 +127,8 @@ def test_strategies_share_what_was_sampled(tmp_path):
     guessed = surrogate(again, VECTORS, SCORES, tmp_path, best=5)
     assert few.unet_calls == 6 * 3 and guessed.unet_calls > 6 * 3
     assert few.paid == guessed.paid == 0 == again.paid.unet_calls
+    ledger, mixes = Ledger(here.identity, tmp_path), [mix_of(w, EXPERTS) for w in VECTORS]
+    assert [ledger.get(mix, 3).calls for mix in mixes] == [2 * len(mix) for mix in mixes]  # the first step is shared
+    assert {ledger.get(mix, 3, MIXED).calls for mix in mixes} == {0}
     other = among(again, one_hot(), Score("contrast", "2", contrast), tmp_path)
     assert other.paid == 6 * 3  # a score that nobody asked for before needs the photos

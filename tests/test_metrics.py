@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks import fit_niqe
 from unires import niqe as niqe_module
-from unires.metrics import METRICS, measure
+from unires.metrics import EVERY, METRICS, measure
 from unires.niqe import Prior, aggd, features, fit_prior, grey, load_prior, niqe
 from unires.photo import read_photo, write_photo
 
@@ -164,6 +165,8 @@ def test_prior_is_the_mean_and_covariance_of_sharp_blocks():
     centred = rows - rows.mean(0)
     direct = fit_prior(whole)
     np.testing.assert_allclose(direct.covariance, centred.T @ centred / 39, atol=1e-12)
+    faded = [np.concatenate([0.5 + c * (block - 0.5) for c in (1, 0.8, 0.7)], axis=1) for block in whole]
+    assert fit_prior(faded).blocks == 2 * 40  # sharper than 0.75 of the sharpest
     with pytest.raises(ValueError, match="more than 36 sharp blocks"):
         fit_prior(whole[:36])
 
@@ -225,6 +228,12 @@ def test_fit_niqe_reduces_large_photos(tmp_path):
     write_photo(tmp_path / "small.png", np.zeros((100, 200, 3)))
     sizes = [photo.shape for photo in fit_niqe.read_reduced([tmp_path / "wide.png", tmp_path / "small.png"])]
     assert sizes == [(50, 1600, 3), (100, 200, 3)]
+
+
+def test_a_metric_is_given_the_restored_photo_first(monkeypatch):
+    stub = replace(METRICS["psnr"], name="stub", function=lambda x_hat, x: x_hat.mean() - 2 * x.mean())
+    monkeypatch.setitem(EVERY, "stub", stub)
+    assert measure("stub", np.full((4, 4, 3), 255, np.uint8), np.zeros((4, 4, 3), np.uint8)) == 1
 
 
 def test_metrics_say_what_they_are():

@@ -193,6 +193,19 @@ def test_a_new_unet_predicts_zero():
     assert not any(array.any() for array in new.values())
 
 
+def test_text_in_time_is_the_mean_token():
+    """What the text layer makes of it, put into the bias of the time's features by hand, is the same."""
+    config = UNetConfig((8,), (False,), 1, 4, 4, text_in_time=True)
+    arrays, rebuild = take_apart(filled(lambda rngs: UNet(config, 4, 2, 6, rngs))[0])
+    z_t, z_lq, context = normal(1, 4, 4, 2), normal(1, 4, 4, 2, seed=1), normal(1, 5, 6)
+    ask = jax.jit(lambda arrays: rebuild(arrays)(z_t, z_lq, jnp.full(1, 3), jnp.asarray(context)))
+    silent = {name: 0 * arrays[name] for name in ("text.kernel", "text.bias")}
+    added = context[0].mean(0) @ np.asarray(arrays["text.kernel"]) + np.asarray(arrays["text.bias"])
+    answer, without = ask(arrays), ask(arrays | silent)
+    by_hand = ask(arrays | silent | {"time2.bias": arrays["time2.bias"] + added})
+    assert distance(answer, by_hand) < 1e-5 and distance(answer, without) > 0.01
+
+
 def test_a_new_model_answers_with_the_lq_photo():
     """Its UNet says 0, so at t = T (z_T holds no signal) the estimate of z_0 is z_LQ itself, or 0 without one."""
     arrays, rebuild = take_apart(random_model(SMOKE))

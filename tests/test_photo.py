@@ -1,5 +1,6 @@
 """Reading and writing photos: every kind of file comes out right or is refused by name."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -220,7 +221,7 @@ def test_as_photo_takes_bfloat16_and_gives_a_copy():
 
 
 def test_as_photo_repeats_grey_and_forgives_rounding():
-    grey = np.array([[-1e-6, 0.5, 1 + 1e-6]])
+    grey = np.array([[-9e-5, 0.5, 1 + 9e-5]])
     for array in (grey, grey[..., None]):
         np.testing.assert_allclose(as_photo(array), np.repeat([[[0.0], [0.5], [1.0]]], 3, axis=2), atol=1e-7)
 
@@ -232,6 +233,8 @@ def test_as_photo_repeats_grey_and_forgives_rounding():
         (np.full((4, 4, 3), np.inf), "infinity"),
         (np.full((4, 4, 3), 128.0), "divide by 255"),
         (np.full((4, 4, 3), -0.5), "scale them"),
+        (np.full((4, 4, 3), -2e-4), "scale them"),
+        (np.full((4, 4, 3), 1 + 2e-4), "scale them"),
         (np.zeros((4, 4, 3), np.int64), "int64"),
         (np.zeros((4, 4, 3), bool), "bool"),
         (np.zeros((4, 4, 2)), "shape"),
@@ -262,6 +265,13 @@ def test_write_and_read_back(name, tolerance, tmp_path):
 def test_png_keeps_8_bit_values_exactly(tmp_path):
     write_photo(tmp_path / "a.png", np.float32(COLOURS / 255))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), COLOURS)
+
+
+def test_a_jpeg_has_quality_95_and_colour_at_full_resolution(tmp_path):
+    write_photo(tmp_path / "a.jpg", COLOURS)
+    file = io.BytesIO()
+    Image.fromarray(COLOURS).save(file, "JPEG", quality=95, subsampling="4:4:4")
+    assert (tmp_path / "a.jpg").read_bytes() == file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,6 +177,17 @@ def test_provenance_names_code_versions_and_device(tmp_path):
         assert story["commit"] is story["dirty"] is None
     text = record.write_run(tmp_path, **story).read_text()
     assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+
+
+@pytest.mark.parametrize(("status", "dirty"), [("", False), (" M unires/fit.py", True)])
+def test_files_that_differ_from_the_commit_make_it_dirty(monkeypatch, status, dirty):
+    said = {"rev-parse --show-toplevel": f"{ROOT}", "rev-parse --verify HEAD": "c" * 40, "status --porcelain": status}
+
+    def run(words, **_):
+        return SimpleNamespace(stdout=said[" ".join(words[3:])] + "\n")  # after git -C folder
+
+    monkeypatch.setattr(record.subprocess, "run", run)
+    assert record.commit() == {"commit": "c" * 40, "dirty": dirty}
 
 
 def test_instructions_are_those_that_numpy_takes():

@@ -51,6 +51,19 @@ def test_best_knows_which_way_is_up(values):
     assert lines.loc[("MD", "oracle"), "psnr by"] == "not run"
 
 
+def test_values_by_photo_are_those_of_one_set(values):
+    assert report.by_photo(values, "MD", "LQ", "psnr").to_dict() == {"a": 20.0, "b": 22.0}
+    assert report.by_photo(values, "SR", "LQ", "psnr").to_dict() == {"a": 98.0}
+
+
+def test_costs_are_medians_over_photos():
+    rows = [
+        record.row("MD", image, "LQ", "psnr", 20.0, variant=METRICS["psnr"].variant, unet_calls=calls, seconds=seconds)
+        for image, calls, seconds in (("a", 2, 1.0), ("b", 4, 2.0), ("c", 18, 9.0))
+    ]
+    assert report.cost(report.measured(rows)).loc["LQ"].to_dict() == {"unet_calls": 4, "seconds": 2}
+
+
 def test_an_empty_run_has_empty_tables():
     table = report.set_table(report.measured([]), "MD")
     assert table.empty and list(table.columns) == ["n", *METRICS]

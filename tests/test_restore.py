@@ -1,12 +1,14 @@
 """Restoring photos of any size: same size out, no seams, the same bytes for the same seed."""
 
 import copy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from linear import LinearRestorer
 
 from unires.models.ldm import take_apart
 from unires.models.prompts import embed, prompts_path, save_prompts
@@ -76,6 +78,31 @@ def test_tiles_leave_no_seam(restorer, monkeypatch):
     assert feather(64, 32, 16).min() > 0 and feather(64, 64, 16)[32, 32, 0] > 0.99
 
 
+def test_a_tile_fades_as_a_squared_sine():
+    window = feather(64, 48, 16)[..., 0]
+    edge = np.sin(np.pi / 2 * (np.arange(16) + 0.5) / 16) ** 2
+    np.testing.assert_allclose(window[32, :16], edge, atol=1e-3)
+    np.testing.assert_allclose(window[:16, 24], edge, atol=1e-3)
+    np.testing.assert_allclose(window[16:48, 16:32], 1, atol=1e-3)
+    np.testing.assert_allclose(window, window[::-1, ::-1], atol=1e-6)
+
+
+def test_tiles_share_one_field_of_noise(monkeypatch):
+    restorer = LinearRestorer()
+    monkeypatch.setattr(restorer, "_sample_tile", lambda conditions, w, z_t, steps: (z_t, None))
+    field = restorer.decode(restorer.noise(104, 136, 2))
+    np.testing.assert_allclose(restorer(np.zeros((104, 136, 3), np.float32), seed=2), field, atol=1e-5)
+
+
+def test_borders_are_mirrored(restorer):
+    y = np.random.default_rng(0).random((60, 50, 3), np.float32)
+    padded = restorer.pad(y)
+    assert padded.shape == (64, 64, 3)
+    np.testing.assert_array_equal(padded[:60, :50], y)
+    np.testing.assert_array_equal(padded[60:, :50], y[:-5:-1])
+    np.testing.assert_array_equal(padded[:60, 50:], y[:, :-15:-1])
+
+
 def test_down_lq_factor_changes_only_that_expert():
     changed = with_factor(8)
     assert [e.factor for e in changed] == [1, 1, 1, 1, 1, 8]
@@ -142,6 +169,20 @@ def test_what_is_loaded_is_what_is_there(tmp_path, monkeypatch):
             np.testing.assert_allclose(found.arrays[name], array, atol=0.02 * np.abs(array).max())  # bfloat16
     photo, words = np.random.default_rng(0).random((64, 64, 3), np.float32), {"seed": 3, "steps": 1}
     np.testing.assert_array_equal(restore(photo, checkpoint=path, **words), found(photo, **words))
+
+
+def test_what_is_asked_for_reaches_the_model(monkeypatch):
+    asked, photo = [], np.zeros((64, 64, 3), np.uint8)
+
+    def loaded(path, mtime_ns, size, experts, dtype):
+        asked.append((experts, dtype))
+        return LinearRestorer()
+
+    monkeypatch.setattr(sys.modules["unires.restore"], "_load", loaded)
+    load("demo")
+    restore(photo)
+    restore(photo, down_lq=8, dtype="bfloat16")
+    assert asked == [(EXPERTS, "float32"), (EXPERTS, "float32"), (with_factor(8), "bfloat16")]
 
 
 def test_any_list_of_experts_loads(tmp_path):

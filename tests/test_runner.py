@@ -297,13 +297,15 @@ def test_a_sequence_may_be_a_list_or_a_tuple(tmp_path):
 
 def test_two_profiles_do_not_mix_in_one_folder(tmp_path, capsys):
     notebooks = folder_with(tmp_path / "notebooks", **{"10_first": WRITES})
-    record.write_run(tmp_path / "out", profile="demo", seed=0)
-    words = ["--profile", "smoke", "--out", str(tmp_path / "out")]
-    assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
-    assert "holds a run of profile 'demo'" in capsys.readouterr().err
-    record.write_run(tmp_path / "out", profile="smoke", parameters={"steps": 9})
-    assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
-    assert "parameters {'steps': 9}" in capsys.readouterr().err
+    for facts, said in (
+        ({"profile": "demo", "seed": 0}, "holds a run of profile 'demo'"),
+        ({"profile": "smoke", "seed": 1}, "holds a run of profile 'smoke', seed 1"),
+        ({"seed": 0, "parameters": {"steps": 9}}, "parameters {'steps': 9}"),
+    ):
+        record.write_run(tmp_path / "out", **facts)
+        words = ["--profile", "smoke", "--out", str(tmp_path / "out")]
+        assert run.main(words, notebooks=notebooks, root=tmp_path) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_provenance_comes_from_a_process_of_its_own():

@@ -1,6 +1,7 @@
 """The specialisation matrix: its sets, and its bars on rows whose answer is known."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -56,6 +57,8 @@ def test_bars_of_hand_made_rows():
     above = s.above_best(s.means(hand_made(), "lpips"))
     assert above.loc["MD=1", "MD@0.7"] == pytest.approx(2) and above.loc["DownLQ=1", "MD@0.7"] == pytest.approx(-75)
     assert s.relative_to_lq(s.means(hand_made(), "lpips")).loc["DN=1", "DN@1.0"] == pytest.approx(-50)
+    skewed = [row("SR@1.0", f"{i}", "LQ", "psnr", value) for i, value in enumerate((1.0, 2.0, 9.0))]
+    assert s.means(skewed, "psnr").loc["LQ", "SR@1.0"] == 4  # no median
 
 
 def test_a_small_loss_of_the_autoencoder_is_forgiven():
@@ -103,9 +106,13 @@ def test_sets_differ_in_flaw_and_strength_alone():
         assert s.task_of(items[0].set) == (task, severity)
     weak, strong = (np.mean([((i.x - i.y) ** 2).mean() for i in sets["DN", v]]) for v in (0.7, 1.0))
     assert weak < strong
+    weak, strong = ([item.recipe.steps[0]["seed"] for item in sets["DN", v]] for v in (0.7, 1.0))
+    assert weak == strong and len(set(weak)) == 3
     again = s.matrix_set("MD", 1.0, config)
     assert all(np.array_equal(a.y, b.y) for a, b in zip(again, sets["MD", 1.0], strict=True))
     assert s.sets_hash({"a": again}) == s.sets_hash({"a": sets["MD", 1.0]}) != s.sets_hash({"a": sets["MD", 0.7]})
+    levels = [np.rint(255 * np.float64(photo)).astype(np.uint8) for item in again for photo in (item.x, item.y)]
+    assert s.sets_hash({"a": again}) == hashlib.sha256(b"".join(one.tobytes() for one in levels)).hexdigest()
 
 
 def test_each_expert_alone_is_what_the_restorer_makes():

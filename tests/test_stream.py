@@ -292,12 +292,16 @@ def lies_in(photo, crop):
     )
 
 
-def test_photos_are_flawed_on_the_fly(folder):
+def test_photos_are_flawed_on_the_fly(folder, monkeypatch):
     sharp = [read_photo(path) for path in sorted(folder.glob("?.png"))]
     batch = next(stream([Source(task.name, str(folder)) for task in TASKS], STAGE, 0))
     for x, y in zip(batch["x"], batch["y"], strict=True):
         assert sum(lies_in(photo, crop) for photo in sharp for crop in (x, x[:, ::-1])) == 1
         assert np.abs(y - x).mean() > 0.01
+    asked, settings = [], SETTINGS["real-esrgan"]
+    monkeypatch.setattr(stream_module, "degrade", lambda task, x, rng, severity, own: asked.append(own) or (x, None))
+    batch = next(stream([Source(task.name, str(folder)) for task in TASKS], STAGE, 0, settings=settings))
+    assert np.array_equal(batch["y"], batch["x"]) and asked and all(own is settings for own in asked)
 
 
 def test_settings_of_the_flaws(folder, pairs):

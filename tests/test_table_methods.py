@@ -10,7 +10,7 @@ from linear import LinearRestorer, engine
 from benchmarks import table_methods, table_runs
 from benchmarks.evaluate import CANDIDATES
 from benchmarks.readme import SEARCH
-from benchmarks.searches import search_name
+from benchmarks.searches import WORDS, search_name
 from benchmarks.table_methods import Methods, absent
 from benchmarks.table_sets import Case
 from unires.config import SearchConfig
@@ -72,6 +72,20 @@ def test_words_come_on_top(gridded, monkeypatch):
     np.testing.assert_allclose(photo, spoken(Y, cost["weights"]), atol=1e-5)
     assert np.abs(photo - plain).max() > 0.01
     assert cost["unet_calls"] == before["unet_calls"] + 3 * len(cost["weights"])
+
+
+def test_the_runs_seed_is_handed_on(gridded, monkeypatch):
+    gridded.evaluation.seed, plain = 5, LinearRestorer(slopes=SLOPES)
+    spoken = LinearRestorer((*EXPERTS, POSITIVE, NEGATIVE), slopes=(*SLOPES, 0.1, 0.2))
+    few = np.stack([weights_vector({name: 1.0}) for name in NAMES])
+    given = {"sr_only": plain, "spoken": spoken, "searches": {"few": few, f"few{WORDS}": few}}
+    for name, held in given.items():
+        monkeypatch.setitem(gridded.__dict__, name, held)
+    for method, restorer in (("SR-only model, SR=1", plain), ("few", plain), (f"few{WORDS}", spoken)):
+        photo, cost = gridded(Case("s", "i", Y, None), method)
+        own, other = (restorer(Y, cost["weights"], seed=seed) for seed in (5, 0))
+        np.testing.assert_allclose(photo, own.clip(0, 1), atol=1e-4)
+        assert np.abs(own - other).max() > 0.01
 
 
 def test_of_a_large_photo_the_middle_is_searched(gridded, monkeypatch):

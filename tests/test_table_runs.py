@@ -41,11 +41,14 @@ def test_a_set_of_the_paper_is_read(tmp_path, monkeypatch):
     title, cases = paper_set("Real60", None)
     assert title == "Real60[:3]" and len(list(cases)) == 3
     place = tmp_path / "StableSR_testsets" / "RealSRVal_crop128"
-    for side, name, size in (("test_LR", "a_LR4", 12), ("test_HR", "a_HR", 48)):
+    small = Image.fromarray(np.random.default_rng(1).integers(60, 200, (12, 12, 3), np.uint8))
+    for side, name, photo in (("test_LR", "a_LR4", small), ("test_HR", "a_HR", Image.new("RGB", (48, 48), (9, 8, 7)))):
         (place / side).mkdir(parents=True)
-        Image.new("RGB", (size, size), (90, 120, 30)).save(place / side / f"{name}.png")
+        photo.save(place / side / f"{name}.png")
     (case,) = paper_set("RealSR-x4", 5)[1]
-    assert case.y.shape == case.x.shape == (48, 48, 3) and np.abs(case.y - case.x).max() < 1 / 255
+    large = [band.convert("F").resize((48, 48), Image.Resampling.BICUBIC) for band in small.split()]
+    np.testing.assert_allclose(255 * case.y, np.stack(list(map(np.asarray, large)), -1).clip(0, 255), atol=1e-2)
+    assert case.x.shape == (48, 48, 3) and np.array_equal(np.round(255 * case.x[0, 0]), [9, 8, 7])
     for name in ("SIDD-1280", "DiversePhotos-x1"):
         with pytest.raises(SetError, match="UNIRES_SETS"):
             paper_set(name, 2)

@@ -68,6 +68,12 @@ def test_ours_against_numpy():
         assert line["value"] == np.mean(pair) and line["n"] == 2
         assert held.loc[("ours", method, "UNet calls"), "value"] == np.median([2, 6])
         assert held.loc[("ours", method, "seconds"), "value"] == np.median([0.5, 1.5])
+    skewed = [
+        row("ours", f"{i}", "A", "psnr", value, variant=PSNR, unet_calls=int(2 * value), seconds=value)
+        for i, value in enumerate((1.0, 2.0, 9.0))
+    ]
+    values = tables.ours(skewed).set_index("metric")["value"]
+    assert values.to_dict() == {"psnr": 4, "UNet calls": 4, "seconds": 2}  # a mean, and medians
     lost = held.loc[("ours", "A", "musiq")]
     assert np.isnan(lost["value"]) and lost["n"] == 0 and lost["reason"] == "no weights"
 

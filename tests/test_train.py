@@ -21,8 +21,9 @@ from unires.__main__ import main
 from unires.config import Stage, TrainConfig, UNetConfig, VAEConfig
 from unires.data import Photos, pair_batch, photo_batch
 from unires.degrade import SETTINGS
+from unires.files import sha256_of
 from unires.models.ldm import take_apart
-from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint, sha256_of
+from unires.models.store import CheckpointError, load_checkpoint, random_model, save_checkpoint
 from unires.models.text import tokenize
 from unires.photo import write_photo
 from unires.profiles import DEMO_BASE, SMOKE
@@ -102,6 +103,10 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_adamw():
         else:
             ahead = 1 + 0.9 * 0.1 / (1 - 0.9**2)  # momentum 0.9, looked at one step ahead
             np.testing.assert_allclose(flat, -0.5 * ahead * np.sign(slopes[name]).reshape(flat.shape), rtol=1e-3)
+    decayed = optimiser(replace(config, optimiser="muon", weight_decay=0.1))
+    updates, _ = decayed.update({n: 0 * a for n, a in slopes.items()}, decayed.init(trained), trained)
+    for name, update in updates.items():
+        np.testing.assert_allclose(update, -0.5 * 0.1 * trained[name], rtol=1e-5)
     with pytest.raises(ValueError, match="unknown optimiser 'sgd'"):
         optimiser(replace(config, optimiser="sgd"))
 
@@ -171,6 +176,13 @@ def test_another_run_is_not_continued(folder, tmp_path):
     assert begin(SMOKE, photos, tmp_path, 0) == first
     with pytest.raises(ValueError, match="another seed"):
         begin(SMOKE, photos, tmp_path, 1)
+    for other, told in (
+        (replace(SMOKE, unet=replace(SMOKE.unet, blocks=2)), "config"),
+        (replace(SMOKE, train_vae=replace(SMOKE.train_vae, warmup=3)), "train_vae, config"),
+        (replace(SMOKE, train=replace(SMOKE.train, warmup=3)), "train_ldm, config"),
+    ):
+        with pytest.raises(ValueError, match=f"holds a run with another {told}: "):
+            begin(other, photos, tmp_path, 0)
     path = tmp_path / "begun.json"
     noted = json.loads(path.read_text())
     path.write_text(json.dumps({name: fact for name, fact in noted.items() if name != "photos_order"}))
@@ -202,11 +214,11 @@ def test_renamed_photos_are_another_run(folder, tmp_path):
 def test_outcome_against_the_log(tmp_path):
     for part in ("vae", "ldm"):
         (tmp_path / part).mkdir()
-        rows = [{"step": i, "loss": float(i), "SR": None if i % 2 else 4.0, "seconds": 0.5} for i in range(4)]
+        rows = [{"step": i, "loss": float(i), "SR": None if i % 2 else 4.0, "seconds": 0.5} for i in range(300)]
         (tmp_path / part / "loss.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     told = outcome(SMOKE, tmp_path)
     assert told.keys() == {"outcome_vae", "outcome_ldm"} and outcome(LDM_ALONE, tmp_path).keys() == {"outcome_ldm"}
-    assert told["outcome_ldm"] == {"steps": 4, "seconds": 2, "final": {"loss": 1.5, "SR": 4.0}}
+    assert told["outcome_ldm"] == {"steps": 300, "seconds": 150, "final": {"loss": 199.5, "SR": 4.0}}  # of 100 .. 299
 
 
 def test_killed_run_resumes_exactly(folder, tmp_path):

@@ -17,7 +17,8 @@ def adain(x_hat: Photo, y: Float[AnyArray, "hy wy 3"]) -> Photo:
     """Match mean and standard deviation of each channel to those of y.
 
     Paper: after sampling, as StableSR does; in pixel space.  Range: in and out [0, 1], clipped.
-    Test:  test_colour.py::test_adain_matches_mean_and_deviation, test_less_than_half_an_8_bit_step_is_no_contrast
+    Test:  test_colour.py::test_adain_matches_mean_and_deviation, test_adain_of_a_flat_photo,
+           test_less_than_half_an_8_bit_step_is_no_contrast
     """
     x_hat, y = np.asarray(x_hat, np.float64), np.asarray(y, np.float64)
     contrast, target = x_hat.std((0, 1)), y.std((0, 1))

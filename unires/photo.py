@@ -148,7 +148,8 @@ def write_photo(path: str | os.PathLike, photo: AnyArray) -> None:
 
     Paper:  our choice.  Range: photo [h w 3] in [0, 1], rounded to the nearest of 256 levels.
     Raises: PhotoError: unknown suffix, wrong shape, NaN, values outside [0, 1], no place to write.
-    Test:   test_photo.py::test_write_and_read_back, test_a_jpeg_has_quality_95_and_colour_at_full_resolution
+    Test:   test_photo.py::test_write_and_read_back, test_write_refuses, test_write_where_a_file_or_folder_lies,
+            test_a_jpeg_has_quality_95_and_colour_at_full_resolution
     """
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())

@@ -185,10 +185,9 @@ def silent(alone: bool = False) -> bool | None:
 
 
 def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
-    """Where tiles begin along one side: evenly spread at multiples of `multiple`.
+    """Where tiles begin along one side: evenly spread, overlapping by `overlap` pixels or, as they begin at multiples
+    of `multiple`, by up to one `multiple` less.
 
-    They overlap by at least `overlap` pixels; where `tile - overlap` is no multiple of `multiple`, by up to `multiple`
-    less.
     Test: test_restore.py::test_tiles_cover_everything
     """
     if length <= tile:

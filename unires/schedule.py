@@ -21,7 +21,7 @@ class Schedule:
     Paper: DDPM's forward process (Eq. 1's noise); betas as in Stable Diffusion.
     Raises: ValueError for a prediction other than eps and v, or if zero terminal SNR is asked for with eps (z_T
             would hold no signal to divide by).
-    Test: test_schedule.py::test_alphas_match_the_product_of_betas
+    Test: test_schedule.py::test_alphas_match_the_product_of_betas, test_impossible_schedules_are_refused
     """
 
     config: ScheduleConfig
@@ -46,7 +46,7 @@ class Schedule:
         "trailing" ends at T-1, so the first step starts from the noisiest latent the model was trained on;
         "leading" is Stable Diffusion's own, with its offset of 1.
         Raises: ValueError for steps that are not from 1 to T, or for another spacing.
-        Test: test_schedule.py::test_time_grids
+        Test: test_schedule.py::test_time_grids, test_impossible_grids_are_refused
         """
         total = self.config.steps
         if not 1 <= steps <= total:
