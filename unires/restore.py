@@ -248,7 +248,6 @@ def load(
 
     `experts` may be any list of prompts and DownLQ factors; without it, the six of the paper. `dtype`: see `Restorer`.
     A public model that was never fine-tuned is loaded with a warning.
-
     Raises: CheckpointError, naming the file and what to do.
     Test: test_restore.py::test_what_is_loaded_is_what_is_there, test_any_list_of_experts_loads,
           test_what_is_asked_for_reaches_the_model, test_a_checkpoint_that_is_not_there
