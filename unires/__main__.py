@@ -92,7 +92,7 @@ def restore_files(arguments: argparse.Namespace) -> int:
     """Restore one photo, or every photo of a folder; one that can't be read or written is reported, the others go on.
 
     Raises: PhotoError as `pair_up`; ValueError for weights that are no mix; CheckpointError; OSError for OUT's folder.
-    Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched
+    Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched, test_words_are_handed_on
     """
     from unires.models.store import find_checkpoint, read_story
     from unires.restore import load, untaught

@@ -30,7 +30,10 @@ def mix_of(w: Weights, experts: tuple[Expert, ...]) -> Mix:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: one mix, how it was made, and what it scored. A score that is no number is kept as None."""
+    """One line: one mix, how it was made, and what it scored. A score that is no number is kept as None.
+
+    Test: test_ledger.py::test_strategies_share_what_was_sampled
+    """
 
     mix: Mix
     steps: int
