@@ -44,9 +44,8 @@ from scipy.stats import spearmanr
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS, Evaluation, mean_table
 from benchmarks.figures import one_photo_every_expert, save_figure, side_by_side
 from benchmarks.readme import ORACLE, SEARCH
-from unires.metrics import METRICS
+from unires.metrics import METRICS, measure
 from unires.record import write_rows
-from unires.score import metric_score
 from unires.search import best_of, grid
 from unires.tasks import NAMES, weights_dict, weights_vector
 
@@ -146,13 +145,21 @@ pd.DataFrame([weights_vector(w) for w in CANDIDATES.values()], CANDIDATES, NAMES
 # searches must never be the score that judges: **LPIPS**, which compares with the sharp photo and which the
 # search never sees, is our held-out judge.
 #
-# NIQE needs a block of a certain size. `metric_score` mirrors smaller photos at their borders up to it, which keeps
+# NIQE needs a block of a certain size. Smaller photos are mirrored at their borders up to it, which keeps
 # the local statistics nearly as they are; candidates of one photo stay comparable with each other.
 
 # %%
-no_reference_score = metric_score("niqe")  # minus NIQE: larger is better
+smallest = METRICS["niqe"].smallest
+
+
+def no_reference_score(photo):
+    """Minus NIQE; a photo that is too small is mirrored first."""
+    missing = [max(0, smallest - side) for side in photo.shape[:2]]
+    return -measure("niqe", np.pad(photo, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric"))
+
+
 item = evaluation.sets["complex"][0]
-print(f"photos of {item.y.shape[0]} pixels, NIQE from {METRICS['niqe'].smallest}")
+print(f"photos of {item.y.shape[0]} pixels, NIQE from {smallest}")
 print(item.image, item.recipe.tasks)
 print(f"score of LQ {no_reference_score(item.y):.2f}, of HQ {no_reference_score(item.x):.2f}")
 assert no_reference_score(item.y) == no_reference_score(item.y.copy())
@@ -174,7 +181,12 @@ def search(item, score):
     return best_of(lambda w: evaluation.restore(item, weights_dict(w)).photo, vectors, score)
 
 
-choice, oracle = search(item, no_reference_score), search(item, metric_score("lpips", item.x))
+def oracle_score(item):
+    """Minus LPIPS to the sharp photo: knows the answer."""
+    return lambda photo: -measure("lpips", photo, item.x)
+
+
+choice, oracle = search(item, no_reference_score), search(item, oracle_score(item))
 assert len(choice.scores) == len(names) and choice.score == max(choice.scores)
 again = search(item, no_reference_score)
 assert np.array_equal(again.weights, choice.weights) and again.scores == choice.scores
@@ -212,7 +224,7 @@ plt.show()
 # %%
 rows, found = [], []
 for pair in evaluation.items:
-    choices = {SEARCH: search(pair, no_reference_score), ORACLE: search(pair, metric_score("lpips", pair.x))}
+    choices = {SEARCH: search(pair, no_reference_score), ORACLE: search(pair, oracle_score(pair))}
     costs = [evaluation.restore(pair, weights) for weights in CANDIDATES.values()]
     calls, seconds = sum(one.unet_calls for one in costs), sum(one.seconds for one in costs)
     for method, best in choices.items():

@@ -99,10 +99,10 @@ item = evaluation.sets["complex"][0]
 side = min(grids.METRICS["niqe"].smallest, item.y.shape[0])
 engine = Engine(evaluation.restorer)
 study = engine.study(middle(item.y, side), seed)
-alone = study.all_latents(one_hot())
+alone = np.concatenate([z for _, z in sorted(study.latents(one_hot()), key=lambda pair: pair[0])])
 sizes = np.count_nonzero(omega, axis=1)
 few = np.concatenate([omega[sizes == n][:: max(1, (sizes == n).sum() // 3)][:3] for n in range(2, 7)])
-exact = study.all_latents(few)
+exact = np.concatenate([z for _, z in sorted(study.latents(few), key=lambda pair: pair[0])])
 mixed = np.einsum("nk,khwc->nhwc", few, alone)
 
 
@@ -124,7 +124,7 @@ near.groupby("active experts").mean().round(1)
 # knows more than the expert that happens to lie nearest. With one step it would be exact, and we can ask for that:
 
 # %%
-one_step = [study.all_latents(vectors, 1) for vectors in (one_hot(), few)]
+one_step = [np.concatenate([z for _, z in sorted(study.latents(w, 1), key=lambda p: p[0])]) for w in (one_hot(), few)]
 apart = np.abs(np.einsum("nk,khwc->nhwc", few, one_step[0]) - one_step[1]).max()
 print(f"after one step the largest difference is {apart:.1e}")
 assert apart < 1e-3 * np.abs(one_step[1]).max()
@@ -142,7 +142,7 @@ assert near["surrogate"].median() > near["best single expert"].median()
 
 # %%
 nodes = anchors(6, curved=True)
-points = study.all_latents(nodes)
+points = np.concatenate([z for _, z in sorted(study.latents(nodes), key=lambda pair: pair[0])])
 parabola = np.einsum("na,ahwc->nhwc", np.stack([shares(w, curved=True) for w in few]), points)
 near["curved surrogate"] = decibel(exact, parabola)
 print(f"anchors cost {unet_calls(one_hot(), steps)} calls for the plane, {unet_calls(nodes, steps)} for the parabola")

@@ -194,13 +194,6 @@ class Study:
         for batch in pack(used.sum(1).tolist(), len(self.experts) if few else self.engine.rows):
             yield from zip(batch, self._batch(w[batch], first, plan, few), strict=True)
 
-    def all_latents(self, vectors: Iterable[Weights], steps: int | None = None) -> np.ndarray:
-        """z_0 of every vector, in the order of the list: [n h w c].
-
-        Test: test_search.py::test_the_surrogate_is_exact_for_a_linear_network
-        """
-        return np.concatenate([z_0 for _, z_0 in sorted(self.latents(vectors, steps), key=lambda pair: pair[0])])
-
     def photo(self, z_0: AnyArray) -> Photo:
         """The photo of a final latent [1 h w c], cropped and colour-corrected as by the restorer."""
         self.paid.decodes += 1
