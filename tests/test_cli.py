@@ -9,7 +9,7 @@ import pytest
 from linear import LinearRestorer
 from PIL import Image
 
-from unires.__main__ import main, parse_weights, seed
+from unires.__main__ import main, pair_up, parse_weights, seed
 from unires.models.ldm import take_apart
 from unires.models.store import random_model, save_checkpoint
 from unires.photo import read_photo, write_photo
@@ -92,6 +92,13 @@ def test_a_folder_with_bad_photos(tmp_path, checkpoint, capsys):
         assert line.startswith("unires: ") and say in line
     assert {path.name for path in out.iterdir()} == {"blocked.png", "good.png", "old.png"}
     assert read_photo(out / "good.png").shape == read_photo(out / "old.png").shape == (48, 40, 3)
+
+
+def test_of_many_other_files_a_few_are_named(tmp_path, capsys):
+    for name in ("a.png", *(f"{n}.xmp" for n in range(8))):
+        (tmp_path / name).write_text("")
+    assert len(pair_up(tmp_path, tmp_path / "out")) == 1
+    assert capsys.readouterr().err.endswith("passed over: 0.xmp, 1.xmp, 2.xmp, 3.xmp, 4.xmp and 3 more\n")
 
 
 def test_nothing_is_overwritten(tmp_path, capsys):

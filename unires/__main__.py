@@ -73,7 +73,8 @@ def pair_up(source: Path, target: Path) -> list[tuple[Path, Path]]:
         files = sorted(p for p in source.iterdir() if named_as_photo(p) and not p.is_dir())
         others = sorted(p.name for p in source.iterdir() if p.is_file() and not named_as_photo(p) and p.name[0] != ".")
         if others:
-            print(f"unires: not named as photos, passed over: {', '.join(others)}", file=sys.stderr)
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            print(f"unires: not named as photos, passed over: {', '.join(others[:5])}{more}", file=sys.stderr)
         if not files:
             raise PhotoError(f"{source} holds no photo: none of its names ends in .png, .jpg, .tif or the like")
         if alike := sorted({p.name for p in files if sum(p.stem == other.stem for other in files) > 1}):
