@@ -160,6 +160,8 @@ def test_words_are_handed_on(tmp_path, monkeypatch, weights):
 def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):
     """A searched photo is written before its mix is told, and a name in another alphabet stops nothing."""
     monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: LinearRestorer())
+    found = SimpleNamespace(weights=one_hot()[0])
+    monkeypatch.setattr("unires.search.automatic", lambda engine, y, **_: (y / np.float32(255), found))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
     (tmp_path / "in").mkdir()
     for name in ("a.png", "花.png", "花園.png"):

@@ -64,10 +64,7 @@ def held_out_paths() -> dict[str, Path]:
 
 @lru_cache
 def held_out_hashes() -> dict[str, str]:
-    """The held-out photos that are installed: sha256 to name.
-
-    Test: test_data.py::test_held_out_photos_are_not_for_training, test_stream.py::test_held_out_photos_are_refused
-    """
+    """sha256 to name. Test: test_data.py::test_held_out_photos_are_not_for_training"""
     return {sha256(path): name for name, path in held_out_paths().items() if path.is_file()}
 
 
