@@ -73,12 +73,9 @@ class Evaluation:
         config = profile(profile_name)
         sets = {name: evaluation_set(name, config) for name in config.evaluation.sets}
         pairs = sets_hash(sets)
-        if (Path(run_dir) / "run.json").exists() and read_run(run_dir).get("data", {}).get(
-            "evaluation", pairs
-        ) != pairs:
-            raise ValueError(
-                f"{run_dir} holds rows of other photos than profile {profile_name}'s: give another run_dir"
-            )
+        known = read_run(run_dir).get("data", {}) if (Path(run_dir) / "run.json").exists() else {}
+        if known.get("evaluation", pairs) != pairs:
+            raise ValueError(f"{run_dir} holds rows of other photos than {profile_name}'s: give another run_dir")
         contracts = {name: contract(name) for name in METRICS}
         write_run(run_dir, data={"evaluation": pairs}, metrics=contracts)
         return cls(Path(run_dir), config, seed, sets)

@@ -205,10 +205,9 @@ def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "unires: interrupted\n"
 
 
-def test_a_model_that_was_never_tuned_is_warned_of(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("unires.models.store.find_checkpoint", lambda name: tmp_path)
-    monkeypatch.setattr("unires.models.store.read_story", lambda path: {"widened": True})
-    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: lambda y, *_, **__: y / np.float32(255))
-    assert main(["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png")]) == 0
+def test_a_model_that_was_never_tuned_is_warned_of(tmp_path, capsys):
+    path = tmp_path / "sd2.safetensors"
+    save_checkpoint(path, take_apart(random_model(SMOKE))[0], SMOKE, {"profile": "smoke", "widened": True})
+    assert main(["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png"), "--checkpoint", str(path)]) == 0
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("unires: warning:") and "fine-tune" in line
+    assert line.startswith("unires: warning: sd2.safetensors: ") and "fine-tune" in line

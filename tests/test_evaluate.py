@@ -81,7 +81,7 @@ def test_each_seed_has_photos_of_its_own(tmp_path, monkeypatch):
 def test_a_run_holds_rows_of_one_profile(tmp_path):
     pairs = Evaluation.start(tmp_path, "smoke", 0).sets
     assert read_run(tmp_path)["data"]["evaluation"] == sets_hash(pairs)
-    with pytest.raises(ValueError, match="holds rows of other photos than profile demo's: give another run_dir"):
+    with pytest.raises(ValueError, match="holds rows of other photos than demo's: give another run_dir"):
         Evaluation.start(tmp_path, "demo", 0)
     Evaluation.start(tmp_path, "smoke", 1)
 

@@ -95,18 +95,17 @@ def restore_files(arguments: argparse.Namespace) -> int:
     Raises: PhotoError as `pair_up`; ValueError for weights that are no mix; CheckpointError; OSError for OUT's folder.
     Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched, test_words_are_handed_on
     """
-    from unires.models.store import find_checkpoint, read_story
-    from unires.restore import load, untaught
+    from unires.restore import load
 
     automatic = arguments.weights == "auto"
     weights = None if automatic or arguments.weights is None else parse_weights(arguments.weights)
     jobs = pair_up(Path(arguments.IN), Path(arguments.OUT))
-    if why := untaught(read_story(find_checkpoint(arguments.checkpoint))):
-        print(f"unires: warning: {why}", file=sys.stderr)
-    jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said above
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
         restorer = load(arguments.checkpoint, arguments.down_lq, dtype=arguments.dtype)
+    for warning in told:
+        print(f"unires: warning: {warning.message}", file=sys.stderr)
+    jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
     if automatic:
         from unires.engine import Engine
         from unires.search import automatic as search
@@ -119,12 +118,10 @@ def restore_files(arguments: argparse.Namespace) -> int:
             if automatic:
                 x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
                 mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
-                told = f"{path.name}: --weights {mix}"
+                write_photo(out, x_hat)
+                print(f"{path.name}: --weights {mix}")  # last: what cannot be printed loses no photo
             else:
-                x_hat, told = restorer(photo, weights, seed=arguments.seed, steps=arguments.steps), None
-            write_photo(out, x_hat)
-            if told is not None:
-                print(told)
+                write_photo(out, restorer(photo, weights, seed=arguments.seed, steps=arguments.steps))
         except (PhotoError, OSError) as error:
             print(f"unires: {error}", file=sys.stderr)
             failed += 1
