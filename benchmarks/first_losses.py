@@ -1,6 +1,6 @@
 """Does training still begin as the shipped checkpoint's did? The same command, stopped early, beside its losses.
 
-    python -m benchmarks.first_losses --photos DIR [--steps 200] [--profile demo_base]
+    python -m benchmarks.first_losses --photos DIR [--steps 200] [--profile demo_base] [--workers N]
 
 Trains the autoencoder whole and the diffusion model for so many steps (about ten minutes on two cores), in a process
 that is then stopped, and compares every loss with results/training/. What is fine-tuned (`--profile demo`) has no
@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photos", required=True, help="the folder of training photos")
     parser.add_argument("--profile", default="demo_base", choices=sorted(KNOWN))
     parser.add_argument("--steps", type=int, default=200, help="of the diffusion model")
+    parser.add_argument("--workers", help="as `unires train` takes it")
     given = parser.parse_args(argv)
     parts = {"vae": None, "ldm": given.steps} if profile(given.profile).train_vae.stages else {"ldm": given.steps}
     shipped = {part: losses(CURVES / f"{given.profile}_{part}_loss.jsonl") for part in parts}
@@ -84,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     run = RUN / given.profile
     shutil.rmtree(run, ignore_errors=True)  # an earlier run's losses would be compared in place of today's
     command = ["-m", "unires", "train", "--profile", given.profile, "--photos", given.photos, "--out", str(run)]
+    command += ["--workers", given.workers] if given.workers else []
     try:
         run_until([sys.executable, *command], run / "ldm" / "loss.jsonl", given.steps)
     except RuntimeError as error:

@@ -58,7 +58,8 @@ from unires import loss, train
 from unires.config import Stage
 
 # %%
-from unires.data import HELD_OUT, Photos, batches, evaluation_set, pair_batch
+from unires.batches import batches
+from unires.data import HELD_OUT, Photos, evaluation_set, pair_batch
 from unires.metrics import measure
 from unires.models.ldm import LDM, parameter_count, take_apart
 from unires.models.store import WEIGHTS, load_model

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unires.batches import batches, stage_at
 from unires.config import Stage, TrainConfig
 from unires.data import (
     Photos,
-    batches,
     draw_crop,
     draw_severity,
     draw_tasks,
@@ -20,7 +20,6 @@ from unires.data import (
     held_out_paths,
     pair_batch,
     photo_batch,
-    stage_at,
 )
 from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
