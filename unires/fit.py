@@ -62,8 +62,8 @@ def rate(config: TrainConfig) -> optax.Schedule:
     Test: test_train.py::test_learning_rate_schedule
     """
     warmup = min(config.warmup, config.steps)
-    end = config.learning_rate * (0.1 if config.decay else 1.0)
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), end)
+    end, planned = config.learning_rate * (0.1 if config.decay else 1.0), config.decay_steps or config.steps
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(planned, warmup + 1), end)
 
 
 def micro_batches(batch: dict, count: int) -> dict:
