@@ -1,9 +1,11 @@
 """Batches of a folder's photos, made ahead of training: in a thread, or in processes of their own."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import numpy as np
 
@@ -53,7 +55,7 @@ def batches(
     pool, job = _pool(share, workers)
     steps, queue = iter(range(start, config.steps)), []
     try:
-        for step in range(start, config.steps):
+        for _ in range(start, config.steps):
             while len(queue) <= max(ahead, 2 * workers) and (coming := next(steps, None)) is not None:
                 queue.append(pool.submit(job, coming))
             yield queue.pop(0).result()
@@ -74,8 +76,10 @@ def _pool(share: Callable[[int], Batch], workers: int) -> tuple[Executor, Callab
 
 
 def _keep(share: Callable[[int], Batch]) -> None:
+    """The start of a helping process. It doesn't outlive the training, not even one that was killed."""
     global _held
     _held = share
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _kept(step: int) -> Batch:
