@@ -6,8 +6,7 @@
 that are neither trained on nor tested on (the validation part of DIR), flawed alike, all vectors or the 252 of the
 range [0, 1] and the paper's favourites. Every vector's scores go to grids.npz in results/search (of another profile
 than demo: results/search-PROFILE), the split with its hashes and the costs to grids.json. Killed and started again, it
-goes on where it was. Many cores are kept busy by several at once, each with a `--share`; one without it then finds all
-done and writes the table.
+goes on where it was.
 """
 
 import argparse
@@ -268,7 +267,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=12, help="of a batch; an accelerator takes more")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--steps", type=int, help="default: the profile's")
-    parser.add_argument("--share", metavar="I/N", help="search every N-th photo from the I-th (of 0 to N - 1) alone")
     parser.add_argument("--out", type=Path, help="default: results/search, or results/search-PROFILE")
     parser.add_argument("--ledgers", type=Path, default=LEDGERS)
     given = parser.parse_args(argv)
@@ -285,12 +283,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if not fresh:
         print("warning: this checkpoint may have been trained on the learning photos", file=sys.stderr)
-    first, every = map(int, (given.share or "0/1").split("/"))
     cases, vectors = {TEST: test, LEARN: learn}, {TEST: grid(), LEARN: learn_list(given.learn_vectors)}
-    cases = {part: ours[first::every] for part, ours in cases.items()}
     found = run(Engine(restorer, given.rows), cases, vectors, given.ledgers)
-    if every > 1:
-        return 0
     out, config = given.out or place(given.profile), restorer.config
     story = provenance(given.profile, config, 0, checkpoints={str(config.checkpoint): checkpoint["sha256"]})
     story |= {"trained_on": checkpoint.get("photos"), "unseen": fresh, "side": given.side, "steps": config.sample.steps}
