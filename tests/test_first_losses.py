@@ -70,7 +70,10 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     for part in ("vae", "ldm"):
         (shipped / f"demo_base_{part}_loss.jsonl").write_text(json.dumps({"loss": 1.0}) + "\n")
 
+    commands = []
+
     def train(command, log, steps):
+        commands.append(command)
         assert not log.exists()
         for part in ("vae", "ldm"):
             (log.parents[1] / part).mkdir(parents=True)
@@ -81,6 +84,8 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_losses, "run_until", train)
     assert main(["--photos", "nowhere", "--steps", "1"]) == 1
     assert "5.0e-01 at step 0" in capsys.readouterr().out
+    assert main(["--photos", "nowhere", "--steps", "1", "--workers", "3"]) == 1
+    assert commands[1] == [*commands[0], "--workers", "3"]
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only_base"]) == 2
     assert "no committed losses of vae, ldm" in capsys.readouterr().err
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2  # fine-tuned: it trains no autoencoder

@@ -46,6 +46,7 @@ def batches(
     photos each: most of the work is Python's, and threads would wait for each other. The batches stay the same.
     Raises: ValueError if a batch can't be split evenly.
     Test: test_data.py::test_batches_are_a_function_of_seed_and_step, test_helping_processes_change_nothing,
+          test_helping_processes_end_with_a_training_that_was_killed,
           test_mesh.py::test_processes_share_a_folder
     """
     for stage in config.stages:

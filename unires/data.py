@@ -71,7 +71,7 @@ def held_out_hashes() -> dict[str, str]:
 def texture(photo: Photo) -> float:
     """Mean gradient magnitude of the luminance: how much there is to restore.
 
-    Test: test_data.py::test_evaluation_crops_follow_the_rule
+    Test: test_data.py::test_evaluation_crops_follow_the_rule, test_halving_and_texture_are_means_to_the_bit
     """
     photo = np.asarray(photo)
     grey = (photo[..., 0] + photo[..., 1] + photo[..., 2]) / np.float32(3)  # `mean` to the bit, and six times as fast
@@ -138,14 +138,15 @@ class Photos:
         One photo in sixteen of such a folder is never trained on: settings are chosen, and weights learned, on these.
         (Sources, as of the paper's size, have test sets of their own.) Photos smaller than `least` pixels are not used.
         Raises: PhotoError if the folder isn't there, holds no usable photo or one of the held-out photos.
-        Test: test_data.py::test_held_out_photos_are_not_for_training, test_validation_photos_are_not_trained_on
+        Test: test_data.py::test_held_out_photos_are_not_for_training, test_validation_photos_are_not_trained_on,
+              test_photos_stay_in_the_order_of_their_names
         """
         if not Path(folder).is_dir():
             raise PhotoError(f"{folder}: no such folder: check the path")
         files = sorted(p for p in Path(folder).glob("**/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         held_out = held_out_hashes()
 
-        def read(path: Path) -> tuple[str, np.ndarray, str] | None:
+        def decode(path: Path) -> tuple[str, np.ndarray, str] | None:
             digest = sha256(path)
             if digest in held_out:
                 raise PhotoError(f"{path} is the held-out photo {held_out[digest]}: remove it from the training folder")
@@ -159,7 +160,7 @@ class Photos:
             return path.name, np.round(photo * 255).astype(np.uint8), digest
 
         with ThreadPoolExecutor() as pool:
-            found = list(tqdm(pool.map(read, files), desc="decode photos", total=len(files), unit="photo"))
+            found = list(tqdm(pool.map(decode, files), desc="decode photos", total=len(files), unit="photo"))
         names, arrays, hashes = zip(*filter(None, found), strict=True) if any(found) else ((), (), ())
         if not arrays:
             part = "validation" if validation else "training"
@@ -179,7 +180,8 @@ def is_validation(digest: str) -> bool:
 def halve(photo: Photo) -> Float[np.ndarray, "half_h half_w 3"]:
     """Reduce by 2, averaging.
 
-    Test: test_data.py::test_big_photos_are_halved, test_photos_are_not_halved_below_the_least
+    Test: test_data.py::test_big_photos_are_halved, test_photos_are_not_halved_below_the_least,
+          test_halving_and_texture_are_means_to_the_bit
     """
     h, w = photo.shape[0] // 2 * 2, photo.shape[1] // 2 * 2
     top, below = photo[:h:2], photo[1:h:2]
