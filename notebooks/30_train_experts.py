@@ -55,10 +55,10 @@ from flax import nnx
 
 from benchmarks.figures import save_figure, show_photos
 from unires import loss, train
+from unires.batches import batches
 from unires.config import Stage
 
 # %%
-from unires.batches import batches
 from unires.data import HELD_OUT, Photos, evaluation_set, pair_batch
 from unires.metrics import measure
 from unires.models.ldm import LDM, parameter_count, take_apart
