@@ -49,12 +49,17 @@ def test_a_half_written_line_is_left_out(tmp_path):
     assert losses(log) == [0.5]
 
 
-def test_another_processor_is_allowed_more(tmp_path, monkeypatch):
+def test_another_device_is_allowed_more(tmp_path, monkeypatch):
     monkeypatch.setattr(first_losses, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(first_losses, "CURVES", tmp_path)
     story = tmp_path / "demo.json"
-    for trained_on, limit in ((instructions(), first_losses.SAME), ("another", first_losses.OTHER)):
-        story.write_text(json.dumps({"instructions": trained_on}))
+    same, other = first_losses.SAME, first_losses.OTHER
+    for device, instructed, limit in (
+        ("cpu (cpu)", instructions(), same),
+        ("cpu (cpu)", "another", other),
+        ("gpu (NVIDIA)", instructions(), other),
+    ):
+        story.write_text(json.dumps({"device": device, "instructions": instructed}))
         assert allowed("demo") == limit
     story.write_text("{}")  # trained before stories told it
     assert allowed("demo") == allowed("demo_base") == first_losses.OTHER

@@ -54,7 +54,7 @@ DEMO = replace(
     DEMO_BASE,
     name="demo",
     train_vae=replace(DEMO_BASE.train_vae, stages=()),
-    train=replace(  # five minutes of a data centre's GPU, two of them to compile, fed by as many processes as it has cores (--workers)
+    train=replace(  # five minutes of a data centre's GPU, two of them to compile; it wants many --workers
         DEMO_BASE.train,
         stages=(Stage(128, 64, 2_000, perceptual=3.0),),
         decay_steps=2_400,
