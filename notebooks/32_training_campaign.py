@@ -8,7 +8,7 @@
 # %% [markdown]
 # # 32 The training campaign
 #
-# **Question.** A laptop trains the small model's base in about three hours, and a GPU was at hand for five minutes, so not
+# **Question.** A laptop trains the small model's base in two hours, and a GPU was at hand for five minutes, so not
 # everything can be tried. Which choices make experts that differ, and how was that found out?
 #
 # **In:** the committed rows of short trainings (`results/training/trials.jsonl`), the shipped model's scores by number
@@ -142,13 +142,13 @@ if trials:
 # - **Fine-tuning** the last of these networks for as many steps again, with another judge beside Eq. 1 (**decoded answers**,
 #   notebook 30) and without it. With it the experts part more than in any other trial, LPIPS gains a little more than
 #   without, by hardly more than chance, and PSNR loses nothing; VGG16 makes a step five to seven times as costly. Three
-#   hundred steps decide little here: the shipped model was fine-tuned for 2000, of 256 crops each (sections 3 and 4).
+#   hundred steps decide little here: the shipped model was fine-tuned for 2000, of 64 crops with four noises each (sections 3 and 4).
 # - **Experts part late.** Without a gate the worst text expert of a short trial is only a few percent worse than the matching
 #   one; with three times the steps it is more, and in the shipped model more still (notebook 45). Specialisation is
 #   bought with steps, or with a network that needs fewer.
 #
 # The long run has the start, the gate, Muon, weighted tasks and one draw a pair; what it leaves is fine-tuned on decoded
-# answers.
+# answers, on a GPU with four draws.
 
 # %%
 if trials:
@@ -205,7 +205,7 @@ print(f"share of the draws at {times.tolist()}: {config.train.sampler_share:g}")
 # %% [markdown]
 # **How many steps?** Also a choice for the validation photos: the shipped model, and the base that it was fine-tuned from,
 # restore their crops with several numbers of steps, each expert its own flaw (before AdaIN). At three steps the
-# fine-tuning lowered LPIPS for every flaw; it had more steps, other times and another judge at once, and this table
+# fine-tuning lowered LPIPS for every flaw; it had more steps, larger crops, other times and another judge at once, and this table
 # can't tell which did how much. Fewer steps are nearer to the mean of what might have been,
 # and PSNR likes that; more steps draw more detail, and LPIPS likes that until it is drawn wrong. The price grows with
 # each step, and a search pays it hundreds of times. The third step still lowers the mean LPIPS, the fourth hardly, and
@@ -240,8 +240,8 @@ else:
 # the curves scatter more: 8 crops a step in place of 32. A curve that still falls at its end says that the compute ended
 # before the learning did.
 #
-# Both right panels begin higher than the left one ends, for they ask at the times of three steps, not four; and another
-# term counts there too, the distance of decoded answers (`perceptual`). In the laptop's hour it stays where it was. The
+# Most curves on the right begin a little higher than they end on the left, for they ask at the times of three steps, not
+# four; and the total counts another term too, the distance of decoded answers (`perceptual`). In the laptop's hour it stays where it was. The
 # GPU sees 64 crops of 128 pixels a step, each with four noises, 46 times as much in all: there the distance falls by an
 # eighth and is still falling at the end, while the tasks' own curves hardly move. Eq. 1 is nearly learned; what an eye
 # sees is not.

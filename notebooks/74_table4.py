@@ -167,13 +167,13 @@ plt.show()
 # %% [markdown]
 # **Are four tasks worth more than one?** In the paper the network that was trained on super-resolution alone is worse on
 # real photos than the same expert of the network that was trained on four tasks (by MUSIQ 47.76 against 53.54): flawed
-# photos are not only small. What our table shows beside it is not fair: our SR-only network was trained for less time than
-# the other. So two more pairs of networks, which don't ship, restored the set `complex` once (`benchmarks.controls`). Both
-# of a pair saw the same photos, with the same seed, in as many steps; where SR was the only task, all steps went to it.
+# photos are not only small. What our table shows beside it is not fair: our SR-only network saw far fewer crops than the
+# other. So two pairs of equals, of which only `demo_sr_only` ships, restored the set `complex` once (`benchmarks.controls`).
+# Both of a pair saw the same photos, with the same seed, in as many steps; where SR was the only task, all steps went to it.
 # The first pair is the two bases, the second what an hour of a laptop made of them.
 #
-# By PSNR the SR expert of four tasks is ahead in both pairs. By LPIPS it is ahead among the bases and nearly level after
-# the hour. DownLQ, which is super-resolution and nothing else, has the better LPIPS where nothing else was taught.
+# By PSNR the SR expert of four tasks is ahead in both pairs. By LPIPS the two are level, within half a hundredth: ahead
+# among the bases, behind after the hour. DownLQ, which is super-resolution and nothing else, has the better LPIPS where nothing else was taught.
 
 # %%
 if controls.OUT.is_file():

@@ -176,8 +176,8 @@ plt.show()
 # %% [markdown]
 # In orange is what is UniRes; a bare number is the count of most frequent sets. On the left the dots of the short lists
 # lie nearly as high as the grid's, and far to its left: there nearly the whole gain can be had for the price of a few
-# restorations. On the right ask the sober question: what does a network buy over a filter that takes a third to a
-# hundredth of the time?
+# restorations. On the right ask the sober question: what does a network buy over a filter that takes a third of the
+# time, or less than a hundredth?
 #
 # ## What to try
 #
