@@ -40,7 +40,7 @@ NOTES = """\
 down the columns, never across. PSNR, SSIM and LPIPS need a sharp original, which DiversePhotos lacks.
 
 *not run*: no package carries the weights of MUSIQ (nor of ClipIQA and ManIQA); the grid of 1512 vectors \
-takes two cores a quarter of an hour for a crop of 192 pixels, and was run on eight such (notebook 65); elsewhere, a \
+takes one core a quarter of an hour for a crop of 192 pixels, and was run on eight such (notebook 65); elsewhere, a \
 notebook that this run left out. An empty field: not in the paper."""
 
 

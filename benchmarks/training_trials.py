@@ -33,7 +33,7 @@ from unires.models.ldm import LDM, take_apart
 from unires.models.store import load_model
 from unires.models.text import tokenize
 from unires.models.vae import VAE
-from unires.profiles import DEMO, DEMO_BASE, profile
+from unires.profiles import DEMO_BASE, SHORT, profile
 from unires.sample import ddim
 from unires.schedule import Schedule
 from unires.tasks import BR, TASKS
@@ -88,13 +88,13 @@ def both(*changes: Callable[[Config], Config]) -> Callable[[Config], Config]:
 
 MUON = {"optimiser": "muon", "learning_rate": 2e-3}
 BEST, BEST_NAME = both(unet(gate=True), fit(Stage(64, 32, STEPS), draws=1, **MUON)), "a gate, Muon, one draw a pair"
-TUNED = "fine-tuned"  # a trial whose name begins so goes on from the best one's weights, as demo does from demo_base's
+TUNED = "fine-tuned"  # a trial whose name begins so goes on from the best one's weights, as demo_short from its base
 
 
 def tune(perceptual: float) -> Callable[[Config], Config]:
-    """The best trial's network, optimised further, with `DEMO`'s settings but for its stages."""
+    """The best trial's network, optimised further, with `demo_short`'s settings but for its stages."""
     names = ("learning_rate", "ema", "sampler_steps")
-    tuned = {name: getattr(DEMO.train, name) for name in names}
+    tuned = {name: getattr(SHORT.train, name) for name in names}
     return both(BEST, fit(Stage(64, 32, STEPS, perceptual=perceptual), **tuned))
 
 

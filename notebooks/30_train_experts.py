@@ -21,7 +21,7 @@
 # *base* from random weights (the profile `demo_base`), by Eq. 1 alone, and then `demo`, fine-tuned from it as the paper
 # does, with one term more (section 5). The lesson below is a base's.
 #
-# **Minutes:** smoke under 1 | demo about 3.
+# **Minutes:** smoke under 1 | demo about 7.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -55,10 +55,11 @@ from flax import nnx
 
 from benchmarks.figures import save_figure, show_photos
 from unires import loss, train
+from unires.batches import batches
 from unires.config import Stage
 
 # %%
-from unires.data import HELD_OUT, Photos, batches, evaluation_set, pair_batch
+from unires.data import HELD_OUT, Photos, evaluation_set, pair_batch
 from unires.metrics import measure
 from unires.models.ldm import LDM, parameter_count, take_apart
 from unires.models.store import WEIGHTS, load_model
@@ -283,7 +284,7 @@ assert np.isclose(price["start"], wrong[t], rtol=0.02) and np.isclose(price["gat
 # the mean of $(v - m)^2$ in its unit, and we can compute that with NumPy: the same batch, the same keys for $t$,
 # $\epsilon$ and dropped photos, a few lines of arithmetic. `ldm_loss`, which runs the whole network, has to give the
 # same number. (With `draws` above 1, each encoded pair is used for several draws of time, noise and dropped conditions,
-# which saves encoding; the shipped model takes one, see notebook 32. The loss is the same expectation.) Three habits of
+# which saves encoding; the base takes one, see notebook 32; the fine-tuning four. The loss is the same expectation.) Three habits of
 # the profile are switched off here and come back below: words in place of prompts, the sampler's own times, and weights
 # of the tasks.
 
@@ -652,7 +653,7 @@ assert all(np.array_equal(frozen[name], mine[name]) for name in mine if name.sta
 # One held-out crop, restored by the lesson's network and by the profile's shipped one: same autoencoder, same noise,
 # same prompt. Expect the lesson's answer to be the flawed photo with grain on it: the start says "$z_{LQ}$, give or
 # take $s_c$", the sampler draws from that, and so young a network cannot say more. The distance to the shipped model is
-# what the remaining steps and photos buy: look at the grain, for PSNR hardly sees it. (Under `smoke` both are noise:
+# what the remaining steps and photos buy: look at the grain and the edges, for PSNR even prefers the lesson. (Under `smoke` both are noise:
 # the shipped weights are random there.)
 
 # %%
@@ -673,7 +674,7 @@ plt.show()
 # random weights: it **fine-tunes** the public text-to-image model (converted in notebook 25), UNet and text tower whole,
 # the autoencoder kept. `--start CHECKPOINT` does the same with any other, as the shipped one on photos of your own.
 # What changes besides is where things lie.
-# * **Half precision.** The networks compute in bfloat16; parameters, their average and Adam's two moments stay
+# * **Half precision.** As in the small model's fine-tuning, the networks compute in bfloat16; parameters, their average and Adam's two moments stay
 #   float32. Those four are the *state*: sixteen bytes a trained number, whatever the batch.
 # * **Micro-batches** (`accumulate`). The gradient of a batch is the mean of the gradients of its parts, so the parts go
 #   one after the other. Each row keeps its own noise: the loss is that of the whole batch.

@@ -15,7 +15,7 @@
 # from pure noise $z_T$ to the restored photo $\hat x$ (`x_hat`), and rows for all six experts on
 # every pair: the baseline that the compositions of the next notebooks have to beat.
 #
-# **Minutes:** smoke under 1 | demo about 3.
+# **Minutes:** smoke under 1 | demo about 4.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -244,7 +244,7 @@ assert np.isclose(mse.mean() - mse_of_mean, variance, rtol=1e-3)
 # ## 5. How many steps?
 # The paper does not say how many DDIM steps it takes; ours is a choice between the two metrics above. One step is a
 # regression: one network call, an answer near the conditional mean. More steps pay more network calls for more committed detail, and a
-# small network commits to wrong details too. Which column gets worse with every step, and when does the other stop
+# small network commits to wrong details too. Which column gets worse with every step, and does the other stop
 # improving? (The profile's number was chosen on validation photos, which are in no test set: notebook 32.)
 #
 # The price list: a restoration costs (steps) x (experts with a weight other than zero) passes
@@ -300,7 +300,7 @@ assert all(np.abs(c.mean((0, 1)) - item.y.mean((0, 1))).max() < 0.05 for c in co
 
 # %% [markdown]
 # ## 7. Colour: AdaIN
-# Diffusion drifts: a little too dark, a little too grey, because the mean of a latent is a
+# Diffusion can drift: a little too dark, a little too grey, because the mean of a latent is a
 # handful of numbers in a loss of thousands. Our flaws hardly touch the mean of a channel and change its contrast by
 # little, so both are copied from the LQ photo, as StableSR does and the paper with it (AdaIN,
 # adaptive instance normalisation):

@@ -15,7 +15,7 @@
 # **Out:** a matrix, experts by flaws: rows of PSNR and LPIPS, two heat maps, and a table of bars with what was
 # measured beside each goal, reached or not.
 #
-# **Minutes:** smoke under 1 | demo about 13. It runs on request: `python -m benchmarks.run --profile demo --only
+# **Minutes:** smoke under 1 | demo about 20. It runs on request: `python -m benchmarks.run --profile demo --only
 # 45_specialisation`. Notebook 40 looks at eight photos of each set; a claim needs more.
 
 # %% tags=["parameters"]
@@ -179,7 +179,7 @@ assert np.isfinite(gain).all(axis=None) and (above.loc[list(specialisation.TEXT_
 # column says that any expert will do. A row that is pale everywhere is a generalist; the blind expert BR, which
 # has seen all flaws without being told which, is the natural candidate. If it were the best everywhere, the words
 # would be noise. Compare the two severities of a flaw. One might expect a mild flaw to leave less to disagree about; in
-# the demo's run the experts differ *more* on mild flaws, most of all on noise. Perhaps a heavy flaw makes all answers
+# the demo's run the experts differ *more* on mild flaws, most clearly on noise and hardly on motion. Perhaps a heavy flaw makes all answers
 # alike, and a mild one leaves more that a wrong expert can spoil.
 #
 # ## 5 The bars
@@ -267,9 +267,9 @@ write_table(down.set_index(["set", "what"]), run_dir, "45_downlq_bars")
 down.round(4)
 
 # %% [markdown]
-# Where the line for detail falls, the network was told less than it can make up for: it blurs in place of inventing.
-# The skill to invent is learned, and ours has learned little of it; the paper's network came with it from its
-# pre-training on a world of photos.
+# In the demo's run detail still rises a little at a factor of 2, though the condition has less of it; from 4 on it falls:
+# told less than it can make up for, the network blurs in place of inventing. The skill to invent is learned, and ours has
+# learned some of it; the paper's network came with it from its pre-training on a world of photos.
 
 # %% [markdown]
 # ## What to try

@@ -103,12 +103,12 @@ for function in (baselines.noise_level, baselines.non_local_means, baselines.ric
 # result is reduced by 4 again, by area, and the size stays. It runs through ncnn on the processor, with all cores, as a
 # user without a graphics card would run it.
 #
-# **A regression network** is the honest control: our own network, fine-tuned from the same base on exactly our pairs, for
-# as many steps, to answer in one step with the mean of the sharp photos that fit. No noise levels, no prompts, no
-# experts, and no look at decoded answers, which would pull it off the mean. What ours is better by is owed to
-# diffusion, composition and that look together. Three networks are too large for one package, so this one does not
-# ship: `python -m unires train --profile demo_regression --photos FOLDER` makes it, and it is found where that leaves
-# it.
+# **A regression network** is the honest control: our own network, fine-tuned from the same base on the same kind of pairs to
+# answer in one step with the mean of the sharp photos that fit. No noise levels, no prompts, no experts, and no look at
+# decoded answers, which would pull it off the mean. It has the budget of `demo_short`, an hour of a laptop; what ships
+# has seen 46 times as many pixels on a GPU. So what ours is better by is owed to diffusion, composition, that look and
+# more training, together. Three networks are too large for one package, so this one does not ship: `python -m unires
+# train --profile demo_regression --photos FOLDER` makes it, and it is found where that leaves it.
 #
 # What can't be loaded is left out, and its rows say `not run` and why.
 

@@ -15,7 +15,7 @@
 # **Out:** two fixed mixtures from the paper and four even pairs of our own, measured on every photo of every
 # set: rows in `rows.jsonl`, the strip of the paper's Figure 9, and the table that says whether mixing pays.
 #
-# **Minutes:** smoke under 1 | demo about 4 (restoring every photo with six mixtures is nearly all of it).
+# **Minutes:** smoke under 1 | demo about 6 (restoring every photo with six mixtures is nearly all of it).
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. An *expert* is a question to one and the
 # same network: blind restoration (BR, no text), super-resolution (SR), motion deblurring (MD), defocus
@@ -273,8 +273,8 @@ for metric, sign in (("psnr", 1), ("lpips", -1)):
 # notebook 60.
 #
 # A restorer trades two things: *distortion* (PSNR, how far from the true values) and *perception* (LPIPS, how far
-# from the true look). Plotted against each other, better lies to the lower right; no method can move there for
-# free, and the question is where an even mixture lands: between its parts, or beyond both?
+# from the true look). Plotted against each other, better lies to the lower right; beyond some line every method
+# pays for one with the other, and the question is where an even mixture lands: between its parts, or beyond both?
 
 # %%
 shown = table.loc[[method for method in wanted if method in table.index]].reset_index()

@@ -15,7 +15,7 @@
 # (`complex`), and without any flaw at all. **Out:** the paper's Figure 3 with factors 1 to 16, curves of fidelity and
 # of detail over the factor, and mixtures of several positions of the dial: rows in `rows.jsonl`.
 #
-# **Minutes:** smoke under 1 | demo about 2.
+# **Minutes:** smoke under 1 | demo about 3.
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. **DownLQ** with factor f asks the question of
 # super-resolution (SR), but the photo that it shows the network was first reduced f times in pixel space and then
@@ -252,7 +252,7 @@ assert winners.to_numpy().sum() == len(kept)
 winners.reindex(columns=FACTORS, fill_value=0).rename_axis(index="photos with this best factor", columns="factor")
 
 # %% [markdown]
-# The flawed photo with the most to gain from some reduction, and the one that loses most at factor 16 (both by LPIPS;
+# The flawed photo with the most to gain from some reduction, however little that is, and the one that loses most at factor 16 (both by LPIPS;
 # the sharp ones are out of the contest). In both, find detail that HQ has and the last columns lack, which is a blur,
 # and detail that HQ *doesn't* have: that is what a hallucination looks like when a reference gives it away. Without HQ
 # at the end of the row, would you have known?
@@ -301,7 +301,8 @@ plt.show()
 # %% [markdown]
 # And by the metrics: does a mixture beat *every* single position on one of them? There is a simple reason why it might. The
 # mean of two guesses has a smaller squared error than the two have on average, as long as they err differently. The
-# better one of the two may still be ahead of both. (And the one with the negative weight is no mean.)
+# better one of the two may still be ahead of both. (The one with the negative weight is no mean: where
+# it wins, this reason isn't why.)
 
 # %%
 for state in states:

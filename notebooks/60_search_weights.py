@@ -263,7 +263,7 @@ regret.groupby("set", sort=False).mean().round(4)
 
 # %% [markdown]
 # Read the columns as LPIPS lost, smaller is better: does NIQE beat chance in each set? Does it beat the constant?
-# The last column but one tells why: a rank correlation near 1 would mean that NIQE orders the candidates as LPIPS
+# The last column but one tells a part of why: a rank correlation near 1 would mean that NIQE orders the candidates as LPIPS
 # does; near 0 it knows nothing about them; below 0 it prefers what LPIPS rejects.
 #
 # ## 6 Who wins, and what it looks like

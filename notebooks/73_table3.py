@@ -166,8 +166,8 @@ plt.show()
 # a disagreement.)
 #
 # The lesson for whoever reads such tables: a method is not "better on RealSR". It is better *by a judge*, and the choice of
-# the judge is a choice between fidelity and looks. UniRes makes the same choice explicit: one of its experts, DownLQ, is
-# nothing but the dial between the two (notebook 55).
+# the judge is a choice between fidelity and looks. UniRes makes the same choice explicit: in the paper one of its experts,
+# DownLQ, is nothing but the dial between the two (notebook 55 shows what ours does).
 #
 # ## What to try
 #

@@ -93,8 +93,9 @@ assert one["musiq"] < 0 < min(one["clipiqa"], one["maniqa"])
 # ## 2 Ours
 #
 # - On `grids`: each strategy against the whole grid that was really run. Lists are *looked up*, so their calls are exact
-#   and nobody waited for them. Where a strategy was really run its seconds are those of this project's machine. The
-#   paper's profile runs the grid on its photos, so its line stands there.
+#   and nobody waited for them. Where a strategy was really run its seconds are those of this project's machine (of both
+#   its cores; the grid had one core a photo, two photos side by side). The paper's profile runs the grid on its photos, so
+#   its line stands there.
 # - On `complex`: the profile's search (in smoke and demo through our short list), the blind expert alone, and the classical
 #   restorers, with seconds.
 #
@@ -176,8 +177,8 @@ plt.show()
 # %% [markdown]
 # In orange is what is UniRes; a bare number is the count of most frequent sets. On the left the dots of the short lists
 # lie nearly as high as the grid's, and far to its left: there nearly the whole gain can be had for the price of a few
-# restorations. On the right ask the sober question: what does a network buy over a filter that takes a third to a
-# hundredth of the time?
+# restorations. On the right ask the sober question: what does a network buy over a filter that takes a third of the
+# time, or less than a hundredth?
 #
 # ## What to try
 #

@@ -104,7 +104,8 @@ print(f"{len(rows)} values in the table's lines, {len(own)} of them are this not
 # ## 3 Side by side
 #
 # Shaded are the best three among lines on the same photos. On our sets there are three lines each, and four for SR: so
-# the shade is nearly the rank.
+# the shade is nearly the rank. Our SR-Only saw far fewer crops in training than the other network; notebook 74 compares
+# equals.
 
 # %%
 ours = tables.ours(rows)
@@ -126,8 +127,8 @@ tables.reasons(ours, lines, METRICS)
 # ## 4 Is an expert an expert?
 #
 # For each task the gain of its expert over doing nothing, and over the expert without a prompt. To the right of the line is
-# better, in each panel. Small size and blur destroy detail that nobody can bring back for sure, so there PSNR gains are
-# hard to come by, even where the eye sees a gain (compare SR in both panels).
+# better, in each panel. Small size and motion destroy detail that nobody can bring back for sure, so there PSNR gains
+# are hard to come by, even where the eye sees a gain (compare SR in both panels).
 
 # %%
 gains = []

@@ -15,7 +15,7 @@
 # and negative words at strength 0, 0.5 and 1 on top of four mixtures, with classifier-free guidance, and with four
 # prompts that the paper doesn't have: rows with PSNR, LPIPS and NIQE in `rows.jsonl`, and figures.
 #
-# **Minutes:** smoke under 1 | demo about 1.
+# **Minutes:** smoke under 1 | demo about 2.
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. **BR** is the blind expert, the network without
 # any text; **SR**, **MD**, **DD**, **DN** are the prompts of the four tasks, and **DownLQ** is SR that sees less
@@ -66,7 +66,7 @@ print(f"{len(items)} photos, the first is {items[0].image}, flawed by {items[0].
 # ## 1 How a text gets in
 #
 # A prompt is cut into words, each word is hashed to a number, a small encoder turns the numbers into vectors, and the
-# UNet looks at them in its attention (notebook 40). So *every* text has an answer. Whether the answer means anything
+# UNet looks at them in its attention and adds their mean to the time (notebook 40). So *every* text has an answer. Whether the answer means anything
 # depends on what training said about these words.
 #
 # The paper's appendix (A.7) teaches the network two more texts beside the tasks. In one pair of a hundred the
@@ -217,7 +217,7 @@ plt.show()
 
 # %% [markdown]
 # How strong are the words? A restoration is moved by them by so many 8-bit levels (root mean square). Twice the strength
-# would be twice the way if the network were linear; it isn't quite, because every step starts where the last one ended.
+# would be twice the way if the network were linear; it needn't be, for every step starts where the last one ended.
 
 # %%
 def levels(a, b):
@@ -329,7 +329,7 @@ plt.show()
 
 # %% [markdown]
 # Where does a stranger end up? We look for the nearest of the blind restoration and the paper's own prompts, and print
-# how far it still is. A stranger that stands close to one of them has been *taken for* it, whatever it meant to say.
+# how far it still is. A stranger that stands close to a task has been *taken for* it, whatever it meant to say.
 
 # %%
 known_texts = ["BR=1 words 0", *(f"{expert.name}=1" for expert in trained)]
@@ -356,7 +356,7 @@ print(f"the two differ by {np.mean(apart):.2f} levels on average" if tower else 
 pair.round(3)
 
 # %% [markdown]
-# Prompts are cheap to add and hard to teach. A text without training pairs behind it is a random push, large or small;
+# Prompts are cheap to add and hard to teach. A text of unknown words is a small random push;
 # with enough pairs it is an expert, and the sampler needs no change for either. To make *rain* a task one needs rainy
 # photos and dry ones.
 #

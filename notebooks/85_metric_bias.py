@@ -174,8 +174,8 @@ save_figure(figure, run_dir, "85_ranks.png")
 plt.show()
 
 # %% [markdown]
-# Read it with care. The correlation runs over *all* candidates, the bad ones too, and most judges can tell a ruin from a
-# photo. What a search needs is the right order at the very top. PSNR stands here for comparison: it needs HQ, as LPIPS
+# Read it with care. The correlation runs over *all* candidates, not the best alone. In the demo's run NIQE agrees with
+# LPIPS on four photos of five and nearly reverses the order on the fifth; the guard alone reverses it on all. What a search needs is the right order at the very top. PSNR stands here for comparison: it needs HQ, as LPIPS
 # does, and doesn't agree with it either. There is no one right order, but there are wrong ones.
 #
 # ## 4 Regret, and what the guard gives back
@@ -320,7 +320,7 @@ plt.show()
 # in the scene. No detail that was lost comes back by either. Where is the minimum of NIQE on each curve, and where is
 # that of LPIPS? Where they stand apart, NIQE can be bought on the way between them, and a search with enough freedom will.
 # Where they lie side by side, LPIPS too likes the sharpened and grainy photo better: then the model's answer is too soft,
-# or both judges can be pleased alike, and no trick is exposed. Which of the two is it here?
+# or both judges can be pleased alike, and no trick is exposed. Which is it for the grain, and which for the mask?
 #
 # Watch the guard, too. It compares at a quarter of the size, where a pixel is the mean of sixteen: white noise is four
 # times weaker there, and a mask changes only the edges. **Most of what is finer than its grid passes the guard unseen.** A
@@ -355,9 +355,10 @@ save_figure(figure, run_dir, "85_tricks.png")
 plt.show()
 
 # %% [markdown]
-# **What follows for the search.** In the demo's run the guard took no damage away, at none of its weights: the choices
-# that NIQE gets wrong agree with the flawed photo as well as the right ones do. So the question at the top has the answer
-# "not this one", and what remains is care. The score that chooses must never be the score that reports. Where references exist,
+# **What follows for the search.** In the demo's run the guard took a tenth of the damage away at one of its nine weights
+# and added to it from weight 10 on; a weight that was chosen on other photos made it worse, too. Whoever takes a blur away
+# departs from the flawed photo, and the guard prefers whoever leaves it in. So the question at the top has the answer
+# "hardly", and what remains is care. The score that chooses must never be the score that reports. Where references exist,
 # measure the regret and say so. Keep the list short and sane: a list of mixtures that were good on other photos gives a
 # biased judge little room for mistakes, and that is perhaps why the paper's eight frequent sets do better than its whole
 # grid on the scores that it did not search. And look at the photos.

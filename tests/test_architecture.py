@@ -19,8 +19,8 @@ MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
 ORDER = ["shapes", "config", "profiles", "files", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
-ORDER += ["sources", "stream", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour", "niqe"]
-ORDER += ["budget", "weight_files", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
+ORDER += ["sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour"]
+ORDER += ["niqe", "budget", "weight_files", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
 ORDER += ["ledger", "engine", "score", "trial", "search", "learned"]
 ORDER += ["__init__", "__main__"]
 

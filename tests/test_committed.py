@@ -74,7 +74,7 @@ def test_what_notebook_45_says_of_mild_flaws():
 
 
 def test_what_notebook_85_says_of_the_guard():
-    """It takes no damage away at any of its weights."""
+    """It adds to the damage from weight 10 on, and with a weight that was chosen on other photos."""
     rows = [row for row in record.read_rows(DEMO) if row["metric"] == "regret"]
     means = pd.DataFrame(rows).groupby("method")["value"].mean()
     guarded = means[means.index.str.contains("by NIQE guarded")]

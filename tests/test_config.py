@@ -30,10 +30,11 @@ def test_unknown_profile_is_refused(name):
 
 
 def test_a_control_differs_in_its_tasks_alone():
-    control, demo = profile("demo_sr_only"), profile("demo")
-    assert control.train.tasks == ("SR",) and demo.train.tasks == ("SR", "MD", "DD", "DN")
-    same = dataclasses.replace(control.train, tasks=demo.train.tasks)
-    assert dataclasses.replace(control, name="demo", checkpoint="demo", start=demo.start, train=same) == demo
+    control, short = profile("demo_sr_only"), profile("demo_short")
+    assert control.train.tasks == ("SR",) and short.train.tasks == ("SR", "MD", "DD", "DN")
+    same = dataclasses.replace(control.train, tasks=short.train.tasks)
+    places = {"name": short.name, "checkpoint": short.checkpoint, "start": short.start}
+    assert dataclasses.replace(control, **places, train=same) == short
     assert (
         profile("demo_sr_only_base").train.tasks == ("SR",) and control.start == profile("demo_sr_only_base").checkpoint
     )
@@ -49,13 +50,18 @@ def test_what_is_fine_tuned_keeps_its_autoencoder(name):
         assert sizes[0] == sizes[1]
 
 
+def test_the_short_control_differs_in_its_training_alone():
+    short, demo = profile("demo_short"), profile("demo")
+    assert dataclasses.replace(short, name="demo", checkpoint="demo", train=demo.train) == demo != short
+
+
 def test_the_regression_control_asks_at_pure_noise_alone():
-    control, demo = profile("demo_regression"), profile("demo")
+    control, short = profile("demo_regression"), profile("demo_short")
     assert (control.drop_text, control.drop_image, control.words) == (1, 0, 0)
     asked = Schedule.make(control.schedule).grid(control.train.sampler_steps, control.sample.spacing)
     assert asked.tolist() == [control.schedule.steps - 1] and control.train.sampler_share == 1
-    assert (control.unet, control.vae, control.start) == (demo.unet, demo.vae, demo.start)
-    crops = [[(stage.crop, stage.batch, stage.steps) for stage in one.train.stages] for one in (control, demo)]
+    assert (control.unet, control.vae, control.start) == (short.unet, short.vae, short.start)
+    crops = [[(stage.crop, stage.batch, stage.steps) for stage in one.train.stages] for one in (control, short)]
     assert crops[0] == crops[1] and not any(stage.perceptual for stage in control.train.stages)
 
 

@@ -2,25 +2,31 @@
 
 import dataclasses
 import hashlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from unires.batches import batches, stage_at
 from unires.config import Stage, TrainConfig
 from unires.data import (
     Photos,
-    batches,
     draw_crop,
     draw_severity,
     draw_tasks,
     evaluation_crops,
     evaluation_set,
+    halve,
     held_out_paths,
     pair_batch,
     photo_batch,
-    stage_at,
+    texture,
 )
 from unires.degrade import SETTINGS
 from unires.photo import PhotoError, read_photo, write_photo
@@ -112,6 +118,67 @@ def test_batches_are_a_function_of_seed_and_step(photos):
         config = TrainConfig(stages=(stage,), learning_rate=1.0)
         fed = list(batches(make, photos, config, 5, start=1, ahead=2))
         assert len(fed) == 2 and np.array_equal(fed[1]["x"], one["x"])
+
+
+def test_helping_processes_change_nothing(photos):
+    config = TrainConfig(stages=(Stage(32, 4, 6),), learning_rate=1.0)
+    alone = list(batches(pair_batch, photos, config, 5, start=1))
+    helped = list(batches(pair_batch, photos, config, 5, start=1, workers=2))
+    assert len(helped) == 5 and all(np.array_equal(a[k], b[k]) for a, b in zip(alone, helped, strict=True) for k in a)
+
+
+KILLED = """
+import multiprocessing, os, signal
+import numpy as np
+from unires.batches import batches
+from unires.config import Stage, TrainConfig
+
+def make(photos, stage, seed, step):
+    return {"x": np.zeros(stage.batch)}
+
+if __name__ == "__main__":
+    config = TrainConfig(stages=(Stage(8, 2, 9),), learning_rate=1.0)
+    feed = batches(make, None, config, 0, 0, workers=2)
+    next(feed)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_helping_processes_end_with_a_training_that_was_killed(tmp_path):
+    (tmp_path / "training.py").write_text(KILLED)
+    done = subprocess.run([sys.executable, tmp_path / "training.py"], capture_output=True, text=True, timeout=120)
+    helpers = [int(word) for word in done.stdout.split()]
+    assert done.returncode == -signal.SIGKILL and len(helpers) == 2, done.stderr
+    until = time.monotonic() + 20
+    while any(map(alive, helpers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(alive, helpers))
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_photos_stay_in_the_order_of_their_names(tmp_path):
+    """They are decoded side by side, and large ones take longer."""
+    for i, side in enumerate((600, 64, 300, 65)):
+        write_photo(tmp_path / f"{i}.png", noisy(side, 64 + i, i))
+    found = Photos.read(tmp_path, 64)
+    assert found.names == ("0.png", "1.png", "2.png", "3.png")
+    assert [array.shape[1] for array in found.arrays] == [64, 65, 66, 67]
+
+
+def test_halving_and_texture_are_means_to_the_bit():
+    """Written out they are many times as fast; training draws the same photos as before."""
+    photo = noisy(33, 46)
+    apart = photo[:32].reshape(16, 2, 23, 2, 3)
+    assert np.array_equal(halve(photo), apart.mean((1, 3), dtype=np.float32))
+    assert texture(photo) == float(np.hypot(*np.gradient(photo.mean(-1))).mean())
 
 
 def test_a_crop_is_the_busier_of_two_and_often_halved_or_mirrored():

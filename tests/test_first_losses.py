@@ -49,12 +49,17 @@ def test_a_half_written_line_is_left_out(tmp_path):
     assert losses(log) == [0.5]
 
 
-def test_another_processor_is_allowed_more(tmp_path, monkeypatch):
+def test_another_device_is_allowed_more(tmp_path, monkeypatch):
     monkeypatch.setattr(first_losses, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(first_losses, "CURVES", tmp_path)
     story = tmp_path / "demo.json"
-    for trained_on, limit in ((instructions(), first_losses.SAME), ("another", first_losses.OTHER)):
-        story.write_text(json.dumps({"instructions": trained_on}))
+    same, other = first_losses.SAME, first_losses.OTHER
+    for device, instructed, limit in (
+        ("cpu (cpu)", instructions(), same),
+        ("cpu (cpu)", "another", other),
+        ("gpu (NVIDIA)", instructions(), other),
+    ):
+        story.write_text(json.dumps({"device": device, "instructions": instructed}))
         assert allowed("demo") == limit
     story.write_text("{}")  # trained before stories told it
     assert allowed("demo") == allowed("demo_base") == first_losses.OTHER
@@ -70,7 +75,10 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     for part in ("vae", "ldm"):
         (shipped / f"demo_base_{part}_loss.jsonl").write_text(json.dumps({"loss": 1.0}) + "\n")
 
+    commands = []
+
     def train(command, log, steps):
+        commands.append(command)
         assert not log.exists()
         for part in ("vae", "ldm"):
             (log.parents[1] / part).mkdir(parents=True)
@@ -81,6 +89,8 @@ def test_an_earlier_run_is_not_compared(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_losses, "run_until", train)
     assert main(["--photos", "nowhere", "--steps", "1"]) == 1
     assert "5.0e-01 at step 0" in capsys.readouterr().out
+    assert main(["--photos", "nowhere", "--steps", "1", "--workers", "3"]) == 1
+    assert commands[1] == [*commands[0], "--workers", "3"]
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only_base"]) == 2
     assert "no committed losses of vae, ldm" in capsys.readouterr().err
     assert main(["--photos", "nowhere", "--profile", "demo_sr_only"]) == 2  # fine-tuned: it trains no autoencoder

@@ -1,13 +1,15 @@
 """The optimisation loop on a loss whose every step can be worked out in NumPy."""
 
 from dataclasses import replace
+from threading import Event
 
 import jax
 import numpy as np
 import pytest
 
 from unires.config import Stage, TrainConfig
-from unires.fit import fit
+from unires.fit import fit, laid_ahead
+from unires.mesh import make_mesh
 
 CONFIG = TrainConfig((Stage(8, 4, 12),), 0.1, warmup=3, decay=False, weight_decay=0.5, ema=0.4, save_every=100)
 START = np.array([3.0, -2.0, 0.5], np.float32)
@@ -48,6 +50,27 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match="squares: the loss is not finite at step 2; lower"):
         fit(squares, {"w": START}, {}, broken, CONFIG, tmp_path, 0, "squares")
     assert len((tmp_path / "loss.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_next_batch_is_laid_while_a_step_runs():
+    """Whoever holds a batch needs not ask for the next one: it is drawn meanwhile. What the feed raises is raised."""
+    drawn = [Event() for _ in range(3)]
+
+    def feed():
+        for i, event in enumerate(drawn):
+            event.set()
+            yield {"x": np.full(4, i)}
+        raise OSError("no more photos")
+
+    laid = laid_ahead(feed(), make_mesh())
+    for i in range(3):
+        batch = next(laid)
+        assert isinstance(batch["x"], jax.Array) and (np.asarray(batch["x"]) == i).all()
+        assert i == 2 or drawn[i + 1].wait(10)
+        assert i > 0 or not drawn[2].is_set()  # one ahead, not more
+    with pytest.raises(OSError, match="no more photos"):
+        next(laid)
+    assert list(laid_ahead(iter(()), make_mesh())) == []
 
 
 def test_micro_batches_must_share_what_is_judged(tmp_path):

@@ -73,6 +73,9 @@ def test_perceptual_distance_is_lpips_with_vgg16():
     np.testing.assert_allclose(perceptual_distance(weights, x_hat, x), expected, rtol=1e-4)
     slope = jax.grad(lambda a: perceptual_distance(weights, a, x).sum())(jnp.zeros_like(x))
     assert np.isfinite(slope).all() and np.abs(slope).max() > 0
+    half = {name: jnp.asarray(a, jnp.bfloat16) for name, a in weights.items()}  # the network computes in their type
+    rounded = np.asarray(perceptual_distance(half, x_hat, x))
+    assert rounded.dtype == np.float32 and 0 < np.abs(rounded / expected - 1).max() < 0.02
 
 
 def test_the_kl_term_is_the_divergence_from_a_standard_normal():

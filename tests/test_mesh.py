@@ -21,8 +21,9 @@ from safetensors.numpy import load_file
 
 from benchmarks.memory import memory_table
 from unires.__main__ import main
+from unires.batches import batches
 from unires.config import Stage, TrainConfig
-from unires.data import Photos, batches, pair_batch
+from unires.data import Photos, pair_batch
 from unires.fit import gradients, micro_batches
 from unires.mesh import batch_sharding, fetch, make_mesh, parse_mesh, place, rows_each, shardings, spec, spread_batch
 from unires.mesh import to_host as on_host

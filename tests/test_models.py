@@ -61,6 +61,7 @@ def test_attention_is_fused_where_it_can_be():
         (jnp.bfloat16, 64, jax.devices("cpu")[0]),
     ):
         assert way(*given) == "xla", given
+    assert way(jnp.bfloat16, 64, gpu(), tokens=1023) == "xla" != way(jnp.bfloat16, 64, gpu(), tokens=1024)
 
 
 @pytest.fixture(scope="module")

@@ -190,6 +190,14 @@ def test_files_that_differ_from_the_commit_make_it_dirty(monkeypatch, status, di
     assert record.commit() == {"commit": "c" * 40, "dirty": dirty}
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no process can be tied to a core here")
+def test_cores_are_those_that_may_be_used():
+    """A process that is tied to one core says one: XLA takes no more, and rounds by it."""
+    tied = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    told = [sys.executable, "-c", f"{tied}; from unires.record import device; print(device()['cores'])"]
+    assert subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "1"
+
+
 def test_instructions_are_those_that_numpy_takes():
     """A process that is told to leave the widest ones out says narrower ones."""
     widest = record.instructions()

@@ -22,7 +22,7 @@ from unires import data, sources
 from unires import stream as stream_module
 from unires.__main__ import main
 from unires.config import Stage, TrainConfig
-from unires.data import held_out_paths
+from unires.data import Photos, held_out_paths
 from unires.degrade import SETTINGS
 from unires.models.vae import VAE
 from unires.photo import PhotoError, read_photo, write_photo
@@ -179,11 +179,18 @@ def test_training_is_fed_as_asked(folder, tmp_path, monkeypatch):
     unires.train.train_ldm(config, VAE(config.vae, nnx.Rngs(0)), [Source("SR", str(folder))], tmp_path, workers=3)
     assert asked == [3] and len(fed) == 2 and not np.concatenate([batch["task"] for batch in fed]).any()
 
+    photos = Photos(("a",), (np.zeros((99, 99, 3), np.uint8),), "")
+    monkeypatch.setattr("unires.train.batches", lambda *a, **k: asked.append(k["workers"]) or iter(()))
+    for workers in (3, None):
+        unires.train.train_ldm(config, VAE(config.vae, nnx.Rngs(0)), photos, tmp_path, workers=workers)
+    assert asked[1:] == [3, 1]
+
+    asked.clear()
     path = tmp_path / "sources.json"
     path.write_text('[{"task": "SR", "path": "x"}]')
     monkeypatch.setattr("unires.train.train", lambda *a, **k: asked.append(k) or tmp_path / "none.safetensors")
     words = ["train", "--profile", "paper_sr_only", "--sources", str(path)]
-    assert main([*words, "--workers", "5"]) == main(words) == 0 and asked[1:] == [{"workers": 5}, {}]
+    assert main([*words, "--workers", "5"]) == main(words) == 0 and asked == [{"workers": 5}, {}]
     with pytest.raises(SystemExit):
         main([*words, "--workers", "0"])
 

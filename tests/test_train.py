@@ -76,6 +76,8 @@ def test_learning_rate_schedule():
         cosine = 0.5 * (1 + np.cos(np.pi * (step - 20) / 80))
         assert float(at(step)) == pytest.approx(0.2 + 1.8 * cosine, rel=1e-5)
     assert float(rate(replace(config, decay=False))(77)) == pytest.approx(2.0)
+    planned = rate(replace(config, decay_steps=180))  # this run ends in the middle of its plan
+    assert float(planned(100)) == pytest.approx(0.2 + 1.8 / 2, rel=1e-5) and float(planned(180)) == pytest.approx(0.2)
 
 
 def test_muon_turns_kernels_and_leaves_the_rest_to_adamw():

@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
     two.add_argument("--mesh", metavar="data=4,fsdp=2", help="devices: data splits batches, fsdp parameters as well")
     two.add_argument("--accumulate", type=whole, metavar="N", help="micro-batches a step (default: the profile's)")
     two.add_argument("--latents", type=whole, metavar="N", help="encode N batches once and train on these alone")
-    two.add_argument("--workers", type=whole, metavar="N", help="threads that make batches of sources (default: cores)")
+    two.add_argument("--workers", type=whole, metavar="N", help="processes that make batches (of sources: threads)")
     two.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes: where the first one listens")
     two.add_argument("--process", type=int, metavar="I", help="of several processes: which one this is, from 0")
     two.add_argument("--processes", type=int, metavar="N", help="how many processes train together")

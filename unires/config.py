@@ -96,6 +96,7 @@ class TrainConfig:
     draws: int = 1  # times and noises drawn for each pair of a batch
     judged: float = 0.5  # share of a batch that `Stage.perceptual` looks at: a look costs more than the UNet
     decay: bool = True  # False: constant rate after the warm-up
+    decay_steps: int = 0  # that the decay is planned for; 0: all. A run that ends before its plan keeps a higher rate
     sampler_steps: int = 4  # a sampler with so many steps asks at a few times only:
     sampler_share: float = 0.0  # the share of the draws that goes to these times; the others are uniform
     tasks: tuple[str, ...] = ("SR", "MD", "DD", "DN")  # that are trained

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def rate(config: TrainConfig) -> optax.Schedule:
     Test: test_train.py::test_learning_rate_schedule
     """
     warmup = min(config.warmup, config.steps)
-    end = config.learning_rate * (0.1 if config.decay else 1.0)
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), end)
+    end, planned = config.learning_rate * (0.1 if config.decay else 1.0), config.decay_steps or config.steps
+    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(planned, warmup + 1), end)
 
 
 def micro_batches(batch: dict, count: int) -> dict:
@@ -185,7 +186,7 @@ def fit(
             state = saver.load(start, abstract_state=state)
         with open_log(out / "loss.jsonl", start) as file:
             bar = tqdm(
-                feed(start),
+                laid_ahead(feed(start), mesh),
                 desc=desc,
                 total=config.steps,
                 initial=start,
@@ -196,7 +197,6 @@ def fit(
             before = time.perf_counter()
             for step, batch in enumerate(bar, start):
                 began = time.perf_counter()
-                batch = spread_batch(batch, mesh)
                 state, value, parts = update(state, fixed, batch, step)
                 line = {"step": step, "loss": float(value), **{k: _number(v) for k, v in parts.items()}}
                 if not np.isfinite(line["loss"]):
@@ -210,6 +210,23 @@ def fit(
                 bar.set_postfix(loss=f"{line['loss']:.4f}", images_per_second=f"{line['images_per_second']:.1f}")
                 saver.save_async(step + 1, state, force=step + 1 == config.steps)
     return jax.tree.map(jnp.asarray, fetch(state["ema"], mesh))
+
+
+def laid_ahead(feed: Iterator[dict], mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
+    """The batches on the devices, each laid there while the step before it is computed.
+
+    Test: test_fit.py::test_the_next_batch_is_laid_while_a_step_runs
+    """
+
+    def lay() -> dict[str, jax.Array] | None:
+        batch = next(feed, None)
+        return None if batch is None else spread_batch(batch, mesh)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(lay)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(lay)
+            yield batch
 
 
 def open_log(path: Path, start: int):

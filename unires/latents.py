@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
+from unires.batches import Batch
 from unires.config import TrainConfig
 from unires.fit import micro_batches
 from unires.loss import encode_pair
@@ -17,7 +18,7 @@ from unires.models.ldm import cast
 from unires.models.store import write_arrays
 from unires.models.vae import VAE
 
-Feed = Callable[[int], Iterator[dict]]
+Feed = Callable[[int], Iterator[Batch]]  # from a step on
 
 
 def kept_step(config: TrainConfig, step: int) -> int:
@@ -33,7 +34,7 @@ def kept_step(config: TrainConfig, step: int) -> int:
     raise ValueError("step lies after the last stage")
 
 
-def encoder(vae: VAE, config: TrainConfig, mesh: Mesh) -> Callable[[dict], dict[str, np.ndarray]]:
+def encoder(vae: VAE, config: TrainConfig, mesh: Mesh) -> Callable[[Batch], Batch]:
     """This process's rows of a batch to their latents, on this process's devices, micro-batch after micro-batch.
 
     Test: test_latents.py::test_kept_latents_train_as_photos_do
@@ -49,7 +50,7 @@ def encoder(vae: VAE, config: TrainConfig, mesh: Mesh) -> Callable[[dict], dict[
         whole = [z.swapaxes(0, 1).reshape(-1, *z.shape[2:]) for z in pairs]  # the rows in their order again
         return jax.lax.with_sharding_constraint(dict(zip(("z_0", "z_lq"), whole, strict=True)), batch_sharding(mesh))
 
-    def rows(batch: dict) -> dict[str, np.ndarray]:
+    def rows(batch: Batch) -> Batch:
         found = encode(arrays, spread_batch({name: batch[name] for name in ("x", "y")}, mesh))
         return {**{name: np.asarray(z) for name, z in found.items()}, "task": batch["task"]}
 
@@ -76,7 +77,7 @@ def keep_latents(feed: Feed, vae: VAE, config: TrainConfig, mesh: Mesh, folder: 
             write_arrays(path(step), encode(next(given)))
             at = step + 1
 
-    def kept(start: int) -> Iterator[dict]:
+    def kept(start: int) -> Iterator[Batch]:
         return (load_file(path(kept_step(config, step))) for step in range(start, config.steps))
 
     return kept

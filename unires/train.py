@@ -14,8 +14,9 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from unires.batches import batches, stage_at
 from unires.config import Config, TrainConfig, check_seed
-from unires.data import Photos, batches, pair_batch, photo_batch, stage_at
+from unires.data import Photos, pair_batch, photo_batch
 from unires.degrade import SETTINGS
 from unires.files import write_beside
 from unires.fit import fit, optimiser, rate
@@ -104,7 +105,7 @@ def train_ldm(
     def feed(start):
         if isinstance(photos, Photos):
             make = partial(pair_batch, settings=settings, taught=config.train.tasks)
-            return batches(make, photos, config.train, seed, start, **_who())
+            return batches(make, photos, config.train, seed, start, **_who(), workers=workers or 1)
         words = {"settings": settings, "taught": config.train.tasks, "workers": workers}
         return stream_stages(photos, config.train, seed, start, **_who(), **words)
 
@@ -188,8 +189,8 @@ def train(
     Run it again to continue a run that was stopped. `given` is a folder of sharp photos, or sources where nothing but
     the diffusion model is to be trained. A profile that doesn't train its autoencoder fine-tunes the one that it
     starts from, as the paper does: with that one's own sizes and schedule, its autoencoder kept as it is.
-    `data` and `fsdp` are the sizes of the mesh (`make_mesh`), `workers` the threads that make batches of sources
-    (default: one a core); a run may go on with others. Several processes
+    `data` and `fsdp` are the sizes of the mesh (`make_mesh`); `workers` make the batches: of photos so many helping
+    processes (default: none), of sources threads (default: one a core). A run may go on with others. Several processes
     (`jax.distributed`) share each batch, and need an `out` that all of them see; the first one writes the result.
     Range: 0 <= seed < 2**32.
     Raises: PhotoError for a folder without usable photos; ValueError for a seed out of range, or if `out` holds

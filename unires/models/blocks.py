@@ -68,15 +68,20 @@ class Upsample(nnx.Module):
         return self.conv(h.reshape(b, 2 * height, 2 * width, c))
 
 
-def way(dtype, head_dim: int, device=None) -> str:
+LONG = 1024  # tokens from which fused attention pays
+
+
+def way(dtype, head_dim: int, device=None, tokens: int = LONG) -> str:
     """How `jax.nn.dot_product_attention` is to work: fused ("cudnn") where the device has it, else "xla".
 
-    cuDNN's fused attention is for NVIDIA's GPUs since Ampere, half precision, and heads of 8, 16 .. 128 numbers.
+    cuDNN's fused attention is for NVIDIA's GPUs since Ampere, half precision, and heads of 8, 16 .. 128 numbers. With
+    few tokens there is nothing to save.
     Test: test_models.py::test_attention_is_fused_where_it_can_be
     """
     device = jax.devices()[0] if device is None else device
     nvidia = device.platform == "gpu" and "cuda" in device.client.platform_version
     fits = jnp.dtype(dtype).itemsize == 2 and head_dim <= 128 and head_dim % 8 == 0
+    fits = fits and tokens >= LONG
     return "cudnn" if nvidia and fits and float(device.compute_capability) >= 8 else "xla"
 
 
@@ -98,7 +103,7 @@ class Attention(nnx.Module):
         q, k, v = (
             f(x).reshape(*x.shape[:2], self.heads, -1) for f, x in ((self.q, h), (self.k, context), (self.v, context))
         )
-        how = way(q.dtype, q.shape[-1])
+        how = way(q.dtype, q.shape[-1], tokens=q.shape[1])
         mixed = jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation=how)
         return self.out(mixed.reshape(h.shape))
 
