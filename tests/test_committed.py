@@ -64,13 +64,21 @@ def test_pages_have_the_notebooks_texts(tmp_path):
 
 
 def test_what_notebook_45_says_of_mild_flaws():
-    """The experts differ more on a mild flaw than on a heavy one, most of all on noise."""
+    """The experts differ more on a mild flaw than on a heavy one, most of all on noise and least on motion."""
     rows = record.read_rows(DEMO / "45_specialisation")
     experts = [row for row in rows if row["set"] not in ("HQ", "complex")]
     above = specialisation.above_best(specialisation.means(experts, "lpips")).loc[list(specialisation.TEXT_EXPERTS)]
     mild, heavy = (above.filter(like=f"@{severity}").max().rename(lambda s: s[:2]) for severity in ("0.7", "1.0"))
     assert len(mild) == len(heavy) == 4 and (mild > heavy).all()
-    assert (mild - heavy).idxmax() == "DN"
+    assert (mild - heavy).idxmax() == "DN" and (mild - heavy).idxmin() == "MD"
+
+
+def test_what_notebook_45_says_of_detail():
+    """It rises a little at a factor of 2, and falls from 4 on."""
+    rows = [row for row in record.read_rows(DEMO / "45_specialisation") if row["metric"] == specialisation.DETAIL]
+    by_factor = pd.DataFrame(rows).groupby("method")["value"].mean()
+    one, two, four, eight = (by_factor[f"DownLQ=1 factor {factor}"] for factor in (1, 2, 4, 8))
+    assert one < two < 1.1 * one and one > four > eight
 
 
 def test_what_notebook_85_says_of_the_guard():
@@ -79,3 +87,13 @@ def test_what_notebook_85_says_of_the_guard():
     means = pd.DataFrame(rows).groupby("method")["value"].mean()
     guarded = means[means.index.str.contains("by NIQE guarded")]
     assert len(guarded) == 4 and (guarded >= means["21 sums by NIQE"]).all()
+    page = (DEMO / "notebooks" / "85_metric_bias.ipynb").read_text(encoding="utf-8")
+    assert "the guard lowers the mean regret at 1 of 9 weights" in page
+
+
+def test_what_notebook_85_says_of_the_judges():
+    """NIQE agrees with LPIPS on four photos of five and nearly reverses its order on the fifth, the guard on all."""
+    rows = pd.DataFrame([row for row in record.read_rows(DEMO) if row["metric"] == "rank correlation"])
+    niqe, guard = (sorted(rows.loc[rows["method"] == judge, "value"]) for judge in ("NIQE", "guard"))
+    assert len(niqe) == 5 and niqe[0] < -0.7 and niqe[1] > 0.4
+    assert len(guard) == 5 and max(guard) < 0
