@@ -3,8 +3,8 @@
     python -m benchmarks.composition [--out results/search]
 
 Needs results/search/grids.npz (`python -m benchmarks.grids`). For each photo: LPIPS of the best single expert, of the
-best vector of the range [0, 1] and of all 1512 (the oracle, who knows the sharp photo), and of the vector that the
-searched score takes without knowing it.
+best vector of the range [0, 1] and of all 1512 (the oracle, who knows the sharp photo), and of the vectors that NIQE
+and the judge of `unires.judge` take without knowing it.
 """
 
 import argparse
@@ -15,9 +15,10 @@ import numpy as np
 
 from benchmarks.grids import OUT, TEST, Grids, read
 from benchmarks.specialisation import bar
+from unires import judge
 from unires.search import one_hot
 
-DECIDES, JUDGES = "niqe", "lpips"
+DECIDES, JUDGES = {"NIQE": "niqe", "the judge": judge.NAME}, "lpips"
 EXPERT, FIXED = "best expert of each photo", "best fixed expert"
 RANGES = {"[0, 1]": lambda w: (w >= 0).all(1), "all 1512": lambda w: np.ones(len(w), bool)}
 
@@ -29,7 +30,7 @@ def by_photo(grids: Grids):
     """
     import pandas as pd
 
-    lpips, score = -grids.score(TEST, JUDGES), grids.score(TEST, DECIDES)
+    lpips = -grids.score(TEST, JUDGES)
     singles = np.abs(grids.vectors[:, None] - one_hot()).max(-1).min(1) < 1e-4
     alone = lpips[:, singles]
     photos = [case["image"] for case in grids.story["test"]]
@@ -37,36 +38,29 @@ def by_photo(grids: Grids):
     for name, inside in RANGES.items():
         held = inside(grids.vectors)
         table[f"oracle, {name}"] = lpips[:, held].min(1)
-        chosen = score[:, held].argmax(1)
-        table[f"NIQE, {name}"] = np.take_along_axis(lpips[:, held], chosen[:, None], 1)[:, 0]
+        for who, metric in DECIDES.items():
+            chosen = grids.score(TEST, metric)[:, held].argmax(1)
+            table[f"{who}, {name}"] = np.take_along_axis(lpips[:, held], chosen[:, None], 1)[:, 0]
     return table
 
 
-def bars(table):
-    """The two bars for each range: the oracle's gain over the best expert, and the part of it that NIQE keeps.
+def bars(table, over: str = EXPERT):
+    """The bars for each range: the oracle's gain over single experts, and the part of it that each choice keeps.
 
-    A gain is the mean over the photos of 1 - LPIPS / LPIPS of the best expert of that photo.
+    A gain is the mean over the photos of 1 - LPIPS / LPIPS of the single expert: the best one of that photo, which
+    nobody knows beforehand, or with `over=FIXED` the one that is best on average.
     Test: test_composition.py::test_bars_by_hand
     """
     import pandas as pd
 
-    gain = (1 - table.div(table[EXPERT], axis=0)).mean()
-    lines = []
+    gain, lines = (1 - table.div(table[over], axis=0)).mean(), []
     for name in RANGES:
-        oracle, kept = gain[f"oracle, {name}"], gain[f"NIQE, {name}"]
-        lines.append(
-            bar("composition pays", f"oracle's LPIPS below the best expert's, {name}", 100 * oracle, 5, "%", True)
-        )
-        lines.append(
-            bar(
-                "composition pays",
-                f"share of it that NIQE keeps, {name}",
-                kept / oracle if oracle > 0 else 0.0,
-                0.5,
-                "",
-                True,
-            )
-        )
+        oracle = gain[f"oracle, {name}"]
+        what = f"oracle's LPIPS below the {over}'s, {name}"
+        lines.append(bar("composition pays", what, 100 * oracle, 5, "%", True))
+        for who in DECIDES:
+            kept = gain[f"{who}, {name}"] / oracle if oracle > 0 else 0.0
+            lines.append(bar("composition pays", f"share of it that {who} keeps, {name}", kept, 0.5, "", True))
     return pd.DataFrame(lines)
 
 
@@ -79,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"refused: {error}", file=sys.stderr)
         return 2
     print(table.round(4).to_string())
-    print(bars(table).round(3).to_string(index=False))
+    for over in (EXPERT, FIXED):
+        print(bars(table, over).round(3).to_string(index=False))
     return 0
 
 

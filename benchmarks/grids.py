@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from tqdm import tqdm
 
 from benchmarks.complex11 import MIXTURES, SEVERITIES, fingerprint
 from benchmarks.evaluate import MIXTURES as FAVOURITES
+from unires import judge
 from unires.data import Photos, evaluation_crops, held_out_paths, is_validation, sha256, texture
 from unires.degrade import SETTINGS, degrade
-from unires.engine import Engine, unet_calls
+from unires.engine import Engine, Study, unet_calls
 from unires.files import write_beside
 from unires.learned import image_features
 from unires.metrics import METRICS
@@ -43,7 +45,8 @@ OUT = ROOT / "results" / "search"
 LEDGERS = ROOT / "results" / "runs" / "grids"
 SEED, TRIES = 1512, 8
 TEST, LEARN = "test", "learn"
-MEASURED = {TEST: ("niqe", "lpips", "psnr", "ssim"), LEARN: ("niqe", "lpips")}  # the first decides
+MEASURED = {TEST: ("niqe", "lpips", "psnr", "ssim", judge.NAME), LEARN: ("niqe", "lpips")}  # the first decides
+CROPS = {True: (2, 1), False: (3, 5)}  # seeds of places and of flaws, for validation photos and for training photos
 
 
 def place(profile_name: str) -> Path:
@@ -92,9 +95,14 @@ class Grids:
         Test: test_grids.py::test_scores_point_upwards
         """
         names, table = (self.metrics, self.test) if part == TEST else (self.learn_metrics, self.learn)
-        values = table[..., names.index(metric)].astype(np.float64) * (1 if METRICS[metric].higher_is_better else -1)
+        values = table[..., names.index(metric)].astype(np.float64) * direction(metric)
         worst = np.nanmin(values, axis=1, keepdims=True)
         return np.where(np.isnan(values), worst, values)
+
+
+def direction(metric: str) -> int:
+    """1 where larger is better, else -1: of a metric, or of the judge that sees no reference."""
+    return 1 if metric != judge.NAME and METRICS[metric].higher_is_better else -1
 
 
 def flawed(x: Photo, n: int, settings: str, part: int) -> tuple[str, str, Photo]:
@@ -125,27 +133,32 @@ def held_out_cases(images: int, side: int, settings: str = "stablesr") -> list[C
     return cases
 
 
-def validation_cases(folder: Path, count: int, side: int, settings: str = "stablesr") -> list[Case]:
-    """Crops of the validation photos in turn: of a few random places the most textured.
+def folder_cases(
+    folder: Path, count: int, side: int, settings: str = "stablesr", validation: bool = True
+) -> Iterator[Case]:
+    """Crops of a folder's validation (or training) photos in turn: of a few random places the most textured.
 
+    Training photos take their turns in a random order, so that the first hundred are not one collection's.
     Raises: PhotoError for a folder without such photos, or with a held-out photo.
     Test: test_grids.py::test_the_split_shares_no_photo, test_of_eight_places_the_most_textured_is_taken
     """
-    photos = Photos.read(folder, side, validation=True)
-    hashes = {p.name: digest for p, digest in _hashes(folder).items() if is_validation(digest)}
-    cases = []
+    photos = Photos.read(folder, side, validation)
+    hashes = {p.name: digest for p, digest in _hashes(folder).items() if is_validation(digest) == validation}
+    turns = np.arange(len(photos.names))
+    if not validation:
+        turns = np.random.default_rng([SEED, 77]).permutation(turns)
+    places, flaws = CROPS[validation]
     for n in range(count):
-        at, rng = n % len(photos.names), np.random.default_rng([SEED, 2, n])
+        at, rng = turns[n % len(turns)], np.random.default_rng([SEED, places, n])
         array, tries = photos.arrays[at], []
         for _ in range(TRIES):
             top, left = (int(rng.integers(length - side + 1)) for length in array.shape[:2])
             x = array[top : top + side, left : left + side].astype(np.float32) / 255
             tries.append((texture(x), f"{top}-{left}", x))
         _, place, x = max(tries, key=lambda found: found[0])
-        mixture, severity, y = flawed(x, n, settings, 1)
+        mixture, severity, y = flawed(x, n, settings, flaws)
         name = photos.names[at]
-        cases.append(Case(f"{name}-{place}_{mixture}_{severity}", name, hashes[name], mixture, severity, x, y))
-    return cases
+        yield Case(f"{name}-{place}_{mixture}_{severity}", name, hashes[name], mixture, severity, x, y)
 
 
 def refuse_shared(test: list[Case], learn: list[Case], folder: Path) -> None:
@@ -182,9 +195,15 @@ def learn_list(name: str) -> np.ndarray:
     return np.concatenate([grid(low=0), np.stack([weights_vector(w) for w in FAVOURITES.values()])])
 
 
-def scores_of(case: Case, metrics: tuple[str, ...]) -> list[Score]:
-    """The metrics as scores; those with a reference know this case's sharp photo."""
-    return [metric_score(name, case.x if METRICS[name].reference else None) for name in metrics]
+def scores_of(case: Case, metrics: tuple[str, ...], study: Study | None = None) -> list[Score]:
+    """The metrics as scores; those with a reference know this case's sharp photo, the judge asks the study."""
+
+    def one(name: str) -> Score:
+        if name == judge.NAME:
+            return judge.expected_lpips(study)
+        return metric_score(name, case.x if METRICS[name].reference else None)
+
+    return [one(name) for name in metrics]
 
 
 def search(
@@ -194,13 +213,14 @@ def search(
 
     Test: test_grids.py::test_a_search_is_not_paid_for_twice
     """
-    scores = scores_of(case, metrics)
-    found = among(engine.study(case.y, seed), vectors, scores, ledger, "grid")
+    study = engine.study(case.y, seed)
+    scores = scores_of(case, metrics, study)
+    found = among(study, vectors, scores, ledger, "grid")
     known = {line.weights: line.scores for line in found.tried}  # in the order of the batches, not of the vectors
     order = [known[tuple(map(float, w))] for w in np.asarray(vectors, np.float32)]
     lines = np.array([[values[score.key] for score in scores] for values in order], np.float32)
     lines[~np.isfinite(lines)] = np.nan
-    return lines * np.array([1 if METRICS[name].higher_is_better else -1 for name in metrics], np.float32), found
+    return lines * np.array([direction(name) for name in metrics], np.float32), found
 
 
 def run(engine: Engine, cases: dict[str, list[Case]], vectors: dict[str, AnyArray], ledgers: Path | None) -> dict:
@@ -275,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(config, sample=replace(config.sample, steps=given.steps or config.sample.steps))
         restorer, checkpoint = restorer_of(config)
         test = held_out_cases(given.images, given.side, config.degradations)
-        learn = validation_cases(given.photos, given.learn, given.side, config.degradations)
+        learn = list(folder_cases(given.photos, given.learn, given.side, config.degradations))
         refuse_shared(test, learn, given.photos)
         fresh = unseen(checkpoint, given.photos)
     except ValueError as error:
@@ -288,7 +308,8 @@ def main(argv: list[str] | None = None) -> int:
     out, config = given.out or place(given.profile), restorer.config
     story = provenance(given.profile, config, 0, checkpoints={str(config.checkpoint): checkpoint["sha256"]})
     story |= {"trained_on": checkpoint.get("photos"), "unseen": fresh, "side": given.side, "steps": config.sample.steps}
-    story |= {"variants": {name: METRICS[name].variant for name in MEASURED[TEST]}, "experts": list(NAMES)}
+    variants = {name: METRICS[name].variant for name in MEASURED[TEST] if name in METRICS}
+    story |= {"variants": variants, "judge": judge.load_judge().version, "experts": list(NAMES)}
     write(out, found, vectors, np.stack([image_features(case.y) for case in learn]), story)
     size = sum((out / name).stat().st_size for name in ("grids.npz", "grids.json"))
     print(f"wrote {out}: {size / 1e6:.2f} MB")

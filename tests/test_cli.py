@@ -133,6 +133,20 @@ def test_weights_are_searched(tmp_path, monkeypatch, capsys):
     assert np.abs(apart).max() < 1.5 / 255
 
 
+def test_a_search_by_the_judge(tmp_path, monkeypatch, capsys):
+    restorer = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))
+    monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: restorer)
+    asked, search = [], sys.modules["unires.search"].automatic
+    monkeypatch.setattr(
+        sys.modules["unires.search"], "automatic", lambda *a, **k: asked.append(search(*a, **k)) or asked[-1]
+    )
+    given = ["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png"), "--score", "expected_lpips"]
+    assert main([*given, "--weights", "auto", "--steps", "2"]) == 0
+    assert all(key.startswith("expected_lpips (AlexNet v0.1") for key in asked[0][1].scores)
+    assert {line.steps for line in asked[0][1].tried} == {2}
+    assert main(given) == 2 and "give it with --weights auto" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("weights", [[], ["--weights", "auto"]], ids=["given", "searched"])
 def test_words_are_handed_on(tmp_path, monkeypatch, weights):
     asked, restorer = [], LinearRestorer()

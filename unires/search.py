@@ -215,7 +215,7 @@ def funnel(
 def automatic(
     engine: Engine,
     photo: AnyArray,
-    scores: Scores | None = None,
+    scores: Scores | Callable[[Study], Scores] | None = None,
     ledger: Book = None,
     *,
     seed: int = 0,
@@ -225,15 +225,19 @@ def automatic(
 ) -> tuple[Photo, Found]:
     """Restore a photo of any size with weights that are searched in its middle, at its own pixels.
 
-    The corrected surrogate ranks the paper's grid by NIQE, unless other scores are given. Where the score finds
-    nothing to look at (a flat middle), the blind expert works alone.
+    The corrected surrogate ranks the paper's grid by NIQE, unless other scores are given, or a function that makes
+    them for the study, as `unires.judge.expected_lpips` is. Where the score finds nothing to look at (a flat middle),
+    the blind expert works alone.
     Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
     Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole,
           test_search.py::test_automatic_hands_on_what_it_is_asked
     """
     y = as_photo(photo)
     study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
-    scores = metric_score("niqe") if scores is None else scores
+    if scores is None:
+        scores = metric_score("niqe")
+    elif not isinstance(scores, Score | Sequence):
+        scores = scores(study)
     found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, steps, corrected=True)
     if found.photo.shape == y.shape:
         return found.photo, found
