@@ -4,7 +4,7 @@
 
 Needs results/search/grids.npz (`python -m benchmarks.grids`). For each photo: LPIPS of the best single expert, of the
 best vector of the range [0, 1] and of all 1512 (the oracle, who knows the sharp photo), and of the vectors that NIQE
-and the judge of `unires.judge` take without knowing it.
+and the judge of `unires.judge` (expected LPIPS) take without knowing it.
 """
 
 import argparse
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.grids import OUT, TEST, Grids, read
+from benchmarks.cases import TEST
+from benchmarks.grids import OUT, Grids, read
 from benchmarks.specialisation import bar
 from unires import judge
 from unires.search import one_hot
 
-DECIDES, JUDGES = {"NIQE": "niqe", "the judge": judge.NAME}, "lpips"
+DECIDES, JUDGES = {"NIQE": "niqe", "expected LPIPS": judge.NAME}, "lpips"
 EXPERT, FIXED = "best expert of each photo", "best fixed expert"
 RANGES = {"[0, 1]": lambda w: (w >= 0).all(1), "all 1512": lambda w: np.ones(len(w), bool)}
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fit_judge --photos DIR [--crops 1400]
 
-Crops of the training photos get two to four flaws each, as the photos of `benchmarks.grids` do, and the six experts of
+Crops of the training photos get two to four flaws each, as all crops of `benchmarks.cases` do, and the six experts of
 the profile's checkpoint restore each crop. The small networks of `unires.judge` learn to foretell by how much the six
 differ in LPIPS. Held out are crops of DIR's validation photos. Writes unires/weights/judge.npz and, beside it,
 judge.json: which photos, which experts, and what the judge finds on the crops that it never saw. What is measured of a
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from benchmarks.grids import Case, folder_cases
+from benchmarks.cases import Case, folder_cases
 from unires import judge
 from unires.engine import Engine
 from unires.files import sha256_of, write_beside

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.grids import LEARN, OUT, ROOT, TEST, Case, Grids, held_out_cases, read, scores_of
+from benchmarks.cases import LEARN, TEST, Case, held_out_cases
+from benchmarks.grids import OUT, ROOT, Grids, read, scores_of
 from unires import learned
 from unires.engine import Engine, unet_calls
 from unires.files import write_beside

@@ -9,11 +9,12 @@
 # # 85 The bias of the judge
 #
 # **Question.** A search finds what its score likes. How often is that *not* what the photo needed, how much does it cost,
-# and can a guard that looks at the flawed photo take some of the damage away?
+# and can a guard that looks at the flawed photo, or a judge that knows the experts, take some of the damage away?
 #
 # **In:** the model and photos with several flaws (`complex`), whose sharp originals are known. **Out:** a table of regret
-# by score, with and without a guard; the photo on which the score's choice is worst, beside the oracle's choice, as in
-# the paper's Figure 12; and two tricks with which one might please the score: rows in `rows.jsonl`.
+# by score, with and without a guard, and by a judge that was fitted to these experts; the photo on which the score's
+# choice is worst, beside the oracle's choice, as in the paper's Figure 12; and two tricks with which one might please
+# the score: rows in `rows.jsonl`.
 #
 # **Minutes:** smoke under 1 | demo about 2.
 #
@@ -50,6 +51,7 @@ from scipy.stats import spearmanr
 from benchmarks.evaluate import Evaluation
 from benchmarks.figures import judges_choices, save_figure
 from unires.engine import Engine, unet_calls
+from unires.judge import expected_lpips
 from unires.metrics import METRICS
 from unires.record import row, write_rows
 from unires.score import Score, guarded, metric_score
@@ -90,7 +92,8 @@ both
 #
 # `among` samples each vector of a list and lets a list of scores look at every photo. The first score decides, the others
 # watch. What was sampled and seen goes into a **ledger** on disk, so that asking again, with another judge in the first
-# place, samples nothing again. Every score answers so that *larger is better*: minus NIQE, minus LPIPS.
+# place, samples nothing again. Every score answers so that *larger is
+# better*: minus NIQE, minus LPIPS.
 
 # %%
 vectors = grid(low=0, high=1, interval=interval)
@@ -111,24 +114,49 @@ print(f"{unet_calls(vectors, evaluation.config.sample.steps)} UNet calls a photo
 print(inspect.getsource(guarded))
 silent = Score("silent", "always 0", lambda photo: 0.0)
 
+# %% [markdown]
+# **A judge that asks the experts.** NIQE knows what photos look like, and nothing of *this* photo. Yet much is at hand: the
+# flawed photo y, and what each of the six experts makes of it. LPIPS is a squared distance between features $f$, and for a
+# squared distance there is a sum that every statistics course knows. Averaged over all sharp photos $x$ that may lie behind y,
+#
+# $$\mathbb E\,\|f(\hat x) - f(x)\|^2 = \|f(\hat x) - m\|^2 + \mathrm{const}, \qquad m = \mathbb E[f(x) \mid y].$$
+#
+# The constant is the same for all candidates. So to rank them by the LPIPS that is to be *expected*, one needs a single
+# point $m$, a guess of where the sharp photo's features lie. We look for it among seven known points, as a surveyor would:
+# $m = \sum_k a_k f(\mathrm{photo}_k)$ over y and the six restorations, layer by layer. The coefficients $a$ come from a small
+# network, and all it sees is how far the seven lie from each other. A photo that the denoiser alone moves is noisy; a photo
+# that nobody moves was fine. It was fitted (`benchmarks/fit_judge.py`) to crops of *training* photos, whose sharp version is
+# known, with these experts; with other experts it would have to be fitted anew. It never saw the photos below.
 
-def judges(item):
-    """All judges of one photo; the first one decides."""
-    blind = {"NIQE": metric_score("niqe"), "guard": guarded(silent, item.y, 1.0)}
+# %%
+def judges(item, study):
+    """All judges of one photo; the first one decides. Only PSNR and LPIPS look at HQ."""
+    blind = {"NIQE": metric_score("niqe"), "guard": guarded(silent, item.y, 1.0), "expected LPIPS": expected_lpips(study)}
     return blind | {name: metric_score(name.lower(), item.x) for name in ("PSNR", "LPIPS")}
+
+
+# %% [markdown]
+# The sum, checked on numbers: five equally likely points, and any other point.
+
+# %%
+points, other = np.random.default_rng(seed).standard_normal((5, 3)), np.array([2.0, -1.0, 0.5])
+middle, spread = points.mean(0), ((points - points.mean(0)) ** 2).sum(1).mean()
+expected = ((other - points) ** 2).sum(1).mean()
+print(f"mean squared distance {expected:.4f} = {((other - middle) ** 2).sum():.4f} to the mean + {spread:.4f} of the points")
+assert np.isclose(expected, ((other - middle) ** 2).sum() + spread)
 
 
 # %%
 engine, ledger, studies, seen = Engine(evaluation.restorer), f"{run_dir}/ledger", [], []
 for item in items:
     studies.append(engine.study(item.y, seed))
-    scores = judges(item)
+    scores = judges(item, studies[-1])
     found = among(studies[-1], vectors, list(scores.values()), ledger)
     lines = {line.weights: line.scores for line in found.tried}
     values = [[lines[tuple(map(float, vector))][score.key] for score in scores.values()] for vector in vectors]
     seen.append(pd.DataFrame(values, names, list(scores)))
     assert seen[-1]["NIQE"].max() == found.score
-again = among(studies[0], vectors, judges(items[0])["LPIPS"], ledger)
+again = among(studies[0], vectors, judges(items[0], studies[0])["LPIPS"], ledger)
 print(f"asked again with LPIPS in the first place: {again.paid} of {again.unet_calls} UNet calls were paid")
 assert again.score == seen[0]["LPIPS"].max() and again.paid < again.unet_calls
 
@@ -160,7 +188,7 @@ WEIGHTS = (10, 30, 100)
 boards = []
 for table in seen:
     mixed = {f"NIQE guarded {weight}": table["NIQE"] + weight * table["guard"] for weight in WEIGHTS}
-    boards.append(table[["NIQE"]].assign(**mixed, **table[["guard", "PSNR", "LPIPS"]]))
+    boards.append(table[["NIQE"]].assign(**mixed, **table[["guard", "expected LPIPS", "PSNR", "LPIPS"]]))
 scores = list(boards[0].columns)
 ranks = pd.DataFrame([{s: spearmanr(board[s], board["LPIPS"]).statistic for s in scores[:-1]} for board in boards])
 assert ranks.abs().max(axis=None) <= 1 + 1e-9
@@ -333,10 +361,10 @@ start = made[picked["LPIPS"]]
 soft, noise = gaussian_filter(start, (1, 1, 0)), np.random.default_rng(seed).standard_normal(start.shape)
 tricks = {"mask": [start + m * (start - soft) for m in amounts],
           "grain": [start + m / 100 * noise for m in amounts[amounts >= 0]]}  # fmt: skip
-tried = [(trick, m, *(-score(np.clip(p, 0, 1).astype(np.float32)) for score in judges(item).values()))
+tried = [(trick, m, *(-score(np.clip(p, 0, 1).astype(np.float32)) for score in judges(item, study).values()))
          for trick, made_up in tricks.items() for m, p in zip(amounts[-len(made_up) :], made_up, strict=True)]  # fmt: skip
-values = pd.DataFrame(tried, columns=["trick", "m", *judges(item)]).set_index(["trick", "m"])
-labels = {"NIQE": "NIQE", "LPIPS": "LPIPS to HQ", "guard": "rms to LQ at 1/4"}
+values = pd.DataFrame(tried, columns=["trick", "m", *judges(item, study)]).set_index(["trick", "m"])
+labels = {"NIQE": "NIQE", "expected LPIPS": "expected LPIPS", "LPIPS": "LPIPS to HQ", "guard": "rms to LQ at 1/4"}
 for trick in tricks:
     best = {judge: values.loc[trick, judge].idxmin() for judge in labels}
     print(trick, "is best for", ", ".join(f"{judge} at {m:.2f}" for judge, m in best.items()))
@@ -344,13 +372,13 @@ assert np.allclose(values.loc["mask"].loc[0.0], values.loc["grain"].loc[0.0])
 assert np.isclose(values.loc["mask"].loc[0.0, "LPIPS"], -board["LPIPS"].max(), atol=1e-3)
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
 for axis, (judge, label) in zip(axes, labels.items(), strict=True):
     for trick, line in values[judge].groupby(level="trick", sort=False):
         axis.plot(line.index.get_level_values("m"), line, marker="o", label=trick)
     axis.set(xlabel="strength m", ylabel=label, title=f"{judge}: down is better")
-axes[2].set_ylim(0, 2 * values["guard"].max())
-axes[2].legend()
+axes[3].set_ylim(0, 2 * values["guard"].max())
+axes[3].legend()
 save_figure(figure, run_dir, "85_tricks.png")
 plt.show()
 

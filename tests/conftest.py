@@ -60,3 +60,16 @@ def evaluation(tmp_path, monkeypatch):
 
     monkeypatch.setattr(held, "restore", restore)
     return held
+
+
+@pytest.fixture(scope="session")
+def forty_photos(tmp_path_factory):
+    """A folder of photos of noise; the sha256 of some begins with a 0."""
+    import numpy as np
+
+    from unires.photo import write_photo
+
+    place = tmp_path_factory.mktemp("photos")
+    for i in range(40):
+        write_photo(place / f"{i}.png", np.random.default_rng(i).random((64, 80, 3), np.float32))
+    return place

@@ -21,7 +21,7 @@ MOST_LINES = 300
 ORDER = ["shapes", "config", "profiles", "files", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
 ORDER += ["sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour"]
 ORDER += ["niqe", "budget", "weight_files", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
-ORDER += ["ledger", "engine", "score", "trial", "search", "learned"]
+ORDER += ["ledger", "engine", "score", "trial", "search", "learned", "judge"]
 ORDER += ["__init__", "__main__"]
 
 # Not needed to restore a photo: imported where used, never by `import unires`.

@@ -41,10 +41,10 @@ def test_bars_by_hand():
         composition.FIXED: [0.5, 0.5],
         "oracle, [0, 1]": [0.45, 0.38],  # 10 % and 5 % lower
         "NIQE, [0, 1]": [0.475, 0.4],  # 5 % and 0 %
-        "the judge, [0, 1]": [0.45, 0.4],  # 10 % and 0 %
+        "expected LPIPS, [0, 1]": [0.45, 0.4],  # 10 % and 0 %
         "oracle, all 1512": [0.5, 0.4],  # nothing gained
         "NIQE, all 1512": [0.6, 0.5],
-        "the judge, all 1512": [0.5, 0.3],
+        "expected LPIPS, all 1512": [0.5, 0.3],
     })  # fmt: skip
     bars = composition.bars(table)
     assert bars["value"].tolist() == pytest.approx([7.5, 1 / 3, 2 / 3, 0.0, 0.0, 0.0])

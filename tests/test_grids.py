@@ -1,95 +1,24 @@
 """The grids' split shares no photo, the table comes back, and a search is paid for once."""
 
-import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from linear import engine
 
 from benchmarks import grids
+from benchmarks.cases import LEARN, TEST, held_out_cases
 from benchmarks.training_photos import manifest
-from unires.data import HELD_OUT, Photos, held_out_paths, sha256, texture
+from unires.data import held_out_paths, sha256
 from unires.engine import unet_calls
 from unires.metrics import METRICS, measure
-from unires.photo import PhotoError, write_photo
 from unires.search import grid, one_hot
 
 SLOPES = (0.08, 0.09, 0.1, 0.11, 0.12, 0.13)
 COMMITTED = grids.OUT / "grids.json"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Forty photos, some of which begin with a 0."""
-    place = tmp_path_factory.mktemp("photos")
-    for i in range(40):
-        write_photo(place / f"{i}.png", np.random.default_rng(i).random((64, 80, 3), np.float32))
-    return place
-
-
-def starts_with_0(path) -> bool:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[0] == "0"
-
-
-def test_the_test_cases_are_varied():
-    cases = grids.held_out_cases(8, 96)
-    assert {case.photo for case in cases[:7]} == set(HELD_OUT) and len({case.image for case in cases}) == 8
-    assert len({case.mixture for case in cases}) == 8 and {case.severity for case in cases} == {"mild", "heavy"}
-    assert {len(case.mixture.split("+")) for case in cases} == {2, 3, 4}
-    again = grids.held_out_cases(8, 96)
-    assert [case.story for case in again] == [case.story for case in cases]
-    for case in cases[:2]:
-        assert case.sha256 == sha256(held_out_paths()[case.photo]) and np.abs(case.x - case.y).mean() > 0.01
-    one, other = (grids.flawed(cases[0].x, 1, "stablesr", part)[2] for part in (0, 1))
-    assert not np.array_equal(one, other)
-    with pytest.raises(ValueError, match="15 asked for"):
-        grids.held_out_cases(15, 96)
-
-
-def test_the_split_shares_no_photo(folder):
-    test, learn = grids.held_out_cases(8, 64), list(grids.folder_cases(folder, 6, 64))
-    grids.refuse_shared(test, learn, folder)
-    expected = {path.name for path in folder.iterdir() if starts_with_0(path)}
-    assert {case.photo for case in learn} <= expected and len(expected) > 0
-    trained = set(Photos.read(folder, 32).names)
-    assert not trained & {case.photo for case in learn}
-    assert not {case.sha256 for case in test} & {case.sha256 for case in learn}
-    assert len({case.image for case in learn}) == 6 and len({case.mixture for case in learn}) == 6
-
-
-def test_of_eight_places_the_most_textured_is_taken(folder, monkeypatch):
-    seen = []
-    monkeypatch.setattr(grids, "texture", lambda x: seen.append(texture(x)) or seen[-1])
-    cases = list(grids.folder_cases(folder, 3, 32))
-    assert [texture(case.x) for case in cases] == [max(seen[i : i + 8]) for i in (0, 8, 16)] and len(seen) == 24
-
-
-def test_a_shared_photo_is_refused(folder, tmp_path):
-    test, learn = grids.held_out_cases(2, 64), list(grids.folder_cases(folder, 2, 64))
-    with pytest.raises(PhotoError, match=f"test photos {test[0].photo} are also learn photos"):
-        grids.refuse_shared(test, [replace(learn[0], sha256=test[0].sha256)], folder)
-    (trained, *_) = (path for path in sorted(folder.iterdir()) if not starts_with_0(path))
-    with pytest.raises(PhotoError, match="also training photos"):
-        grids.refuse_shared(test, [replace(learn[0], sha256=sha256(trained))], folder)
-    with pytest.raises(PhotoError, match="also training photos"):
-        grids.refuse_shared([replace(test[0], sha256=sha256(trained))], learn, folder)
-    (tmp_path / "x.png").write_bytes(held_out_paths()["chelsea"].read_bytes())
-    with pytest.raises(PhotoError, match="held-out photo chelsea"):
-        list(grids.folder_cases(tmp_path, 1, 64))
-
-
-def test_a_checkpoint_that_saw_the_learning_photos_is_known(folder):
-    assert grids.unseen({"photos": {"manifest": Photos.read(folder, 32).manifest}}, folder)
-    everything = sorted(sha256(path) for path in folder.iterdir())
-    whole = hashlib.sha256("\n".join(everything).encode()).hexdigest()
-    assert not grids.unseen({"photos": {"manifest": whole}}, folder)
-    assert not grids.unseen({"photos": "none: random weights"}, folder)
-    assert not grids.unseen({"sources": [{"name": "LSDIR"}]}, folder)  # fine-tuned on sources: its story has no photos
-
-
-def test_each_profile_has_a_table_of_its_own(folder, monkeypatch):
+def test_each_profile_has_a_table_of_its_own(forty_photos, monkeypatch):
     assert grids.place("demo") == grids.OUT and grids.place("paper") == grids.OUT.parent / "search-paper"
     seen = {}
     monkeypatch.setattr(grids, "restorer_of", lambda config: (engine(SLOPES).restorer, {"sha256": "0" * 64}))
@@ -104,7 +33,9 @@ def test_each_profile_has_a_table_of_its_own(folder, monkeypatch):
 
     monkeypatch.setattr(grids, "write", write)
     with pytest.raises(Stop):
-        grids.main(["--photos", str(folder), "--profile", "smoke", "--side", "64", "--learn", "2", "--images", "2"])
+        grids.main(
+            ["--photos", str(forty_photos), "--profile", "smoke", "--side", "64", "--learn", "2", "--images", "2"]
+        )
     assert seen == {"out": grids.OUT.parent / "search-smoke", "trained_on": None}
 
 
@@ -116,7 +47,7 @@ def test_the_short_list_lies_on_the_grid():
 
 
 def test_a_search_is_not_paid_for_twice(tmp_path):
-    case = grids.held_out_cases(1, 64)[0]
+    case = held_out_cases(1, 64)[0]
     vectors = np.concatenate([one_hot(), grid()[::200]])
     table, found = grids.search(engine(SLOPES), case, vectors, ("niqe", "psnr"), tmp_path)
     assert table.shape == (len(vectors), 2) and found.paid == found.unet_calls == unet_calls(vectors, 3)
@@ -131,15 +62,15 @@ def test_a_search_is_not_paid_for_twice(tmp_path):
 
 
 def test_the_table_comes_back(tmp_path):
-    cases = {grids.TEST: grids.held_out_cases(2, 64), grids.LEARN: grids.held_out_cases(1, 64)}
-    vectors = {grids.TEST: one_hot(), grids.LEARN: one_hot()[:2]}
+    cases = {TEST: held_out_cases(2, 64), LEARN: held_out_cases(1, 64)}
+    vectors = {TEST: one_hot(), LEARN: one_hot()[:2]}
     found = grids.run(engine(SLOPES), cases, vectors, None)
     grids.write(tmp_path, found, vectors, np.ones((1, 72)), {"steps": 3})
     held = grids.read(tmp_path)
     assert held.test.shape == (2, 6, 4) and held.learn.shape == (1, 2, 2) and held.learn_features.shape == (1, 72)
     np.testing.assert_array_equal(held.vectors, one_hot())
     assert held.metrics == ("niqe", "lpips", "psnr", "ssim") and held.story["steps"] == 3
-    assert [line["image"] for line in held.story["test"]] == [case.image for case in cases[grids.TEST]]
+    assert [line["image"] for line in held.story["test"]] == [case.image for case in cases[TEST]]
     assert held.story["test"][0]["unet_calls"] == 6 * 3
     lines = [*held.story["test"], *held.story["learn"]]
     assert held.story["seconds"] == pytest.approx(sum(line["seconds"] for line in lines), abs=0.06) and len(lines) == 3
@@ -159,8 +90,8 @@ def test_scores_point_upwards():
 def test_the_committed_split_shares_no_photo():
     story = json.loads(COMMITTED.read_text())
     assert story["unseen"] is True
-    test, learn = ({line["sha256"] for line in story[part]} for part in (grids.TEST, grids.LEARN))
-    assert test <= {sha256(path) for path in held_out_paths().values()} and len(story[grids.TEST]) >= 8
+    test, learn = ({line["sha256"] for line in story[part]} for part in (TEST, LEARN))
+    assert test <= {sha256(path) for path in held_out_paths().values()} and len(story[TEST]) >= 8
     assert not test & learn and all(digest.startswith("0") for digest in learn)
     trained = {line["sha256"] for line in manifest() if not line["sha256"].startswith("0")}
     assert not trained & (test | learn)

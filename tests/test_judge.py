@@ -13,7 +13,6 @@ from unires.engine import Engine
 from unires.files import sha256_of
 from unires.metrics import measure
 from unires.models.store import WEIGHTS, read_story
-from unires.photo import write_photo
 from unires.search import automatic, grid, one_hot
 from unires.tasks import EXPERTS
 
@@ -204,15 +203,12 @@ def test_the_shipped_judge_is_of_the_shipped_experts():
     assert told["best expert of each"] < told["judge"] < told["best for all"]
 
 
-def test_fitting_writes_a_judge_and_its_story(tmp_path, monkeypatch):
-    (tmp_path / "photos").mkdir()
-    for i in range(40):
-        write_photo(tmp_path / "photos" / f"{i}.png", np.random.default_rng(i).random((64, 80, 3), np.float32))
+def test_fitting_writes_a_judge_and_its_story(forty_photos, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_judge, "restorer_of", lambda config: (engine(SLOPES).restorer, {"sha256": "0" * 64}))
     monkeypatch.setattr(fit_judge, "STEPS", 3)
     monkeypatch.setattr(fit_judge.fit, "__defaults__", (3, 1, 0))
     out, kept = tmp_path / "judge.npz", tmp_path / "kept"
-    given = ["--photos", str(tmp_path / "photos"), "--side", "64", "--crops", "5", "--held-out", "2"]
+    given = ["--photos", str(forty_photos), "--side", "64", "--crops", "5", "--held-out", "2"]
     assert fit_judge.main([*given, "--out", str(out), "--kept", str(kept)]) == 0
     first, files = out.read_bytes(), sorted(kept.iterdir())
     assert len(files) == 7 and judge.load_judge(out).members["w1"].shape == (1, judge.INPUTS, fit_judge.WIDTH)
@@ -225,7 +221,7 @@ def test_fitting_writes_a_judge_and_its_story(tmp_path, monkeypatch):
     monkeypatch.setattr(fit_judge, "measure", never)
     assert fit_judge.main([*given, "--out", str(out), "--kept", str(kept)]) == 0
     assert out.read_bytes() == first
-    (case,) = fit_judge.folder_cases(tmp_path / "photos", 1, 64, validation=False)
+    (case,) = fit_judge.folder_cases(forty_photos, 1, 64, validation=False)
     products = np.load(min(files, key=lambda path: path.stat().st_mtime_ns))
     truth = [measure("lpips", photo, case.x) for photo in experts(case)]
     np.testing.assert_allclose(fit_judge.lpips_of(products[None])[0], truth, atol=2e-5)
