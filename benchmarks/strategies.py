@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.cases import LEARN, TEST, Case, held_out_cases
 from benchmarks.grids import OUT, ROOT, Grids, read, scores_of
-from unires import learned
+from unires import judge, learned
 from unires.engine import Engine, unet_calls
 from unires.files import write_beside
 from unires.metrics import METRICS
@@ -76,6 +76,7 @@ def replay(grids: Grids, image: int, vectors: AnyArray) -> Outcome:
     at = places(grids, vectors)
     best = at[grids.score(TEST, DECIDES)[image, at].argmax()]
     values = dict(zip(grids.metrics, grids.test[image, best].astype(float).tolist(), strict=True))
+    values.pop(judge.NAME, None)  # ranks restorations of one photo; a mean over photos says nothing
     listed = grids.vectors[np.unique(at)]  # a vector that is listed twice is paid for once
     return Outcome(grids.vectors[best], values, unet_calls(listed, grids.story["steps"]), len(listed), len(listed))
 
@@ -147,7 +148,7 @@ def replayed(grids: Grids, lessons: Lessons) -> dict[str, Strategy]:
 
 def real(grids: Grids, lessons: Lessons, engine: Engine, ledger: Path | None, seed: int) -> dict[str, Strategy]:
     """Strategies that sample for themselves. One ledger: every bill is a strategy's own, whoever paid first."""
-    metrics, steps = grids.metrics, grids.story["steps"]
+    metrics, steps = tuple(name for name in grids.metrics if name != judge.NAME), grids.story["steps"]
     every = grids.vectors
 
     def run(function, *given, **settings):

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks import grids, strategies
+from benchmarks.cases import TEST
 from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.readme import SEARCH
 from benchmarks.searches import STRUCK, without
@@ -184,7 +185,7 @@ def grid_rows(
     rows = [{k: v for k, v in r.items() if k != "source"} for r in read_rows(out / "strategies.jsonl")]
     rows = [r for r in rows if r["method"] in methods]
     table, there = grids.read(out), {r["method"] for r in rows}
-    seconds = {line["image"]: line["seconds"] for line in table.story[grids.TEST]}
+    seconds = {line["image"]: line["seconds"] for line in table.story[TEST]}
     rows = [r | {"seconds": seconds[r["image"]]} if r["method"] == strategies.GRID else r for r in rows]
     rows += struck_rows(table, [names for names in STRUCK if without(names) in set(methods) - there])
     lost = [metric for metric in metrics if metric not in METRICS]
@@ -204,7 +205,7 @@ def struck_rows(table: grids.Grids, chosen: list[tuple[str, ...]]) -> list[Row]:
     rows = []
     for names in chosen:
         vectors = strike_out(table.vectors, names, EXPERTS)
-        for image, about in enumerate(table.story[grids.TEST]):
+        for image, about in enumerate(table.story[TEST]):
             found = strategies.replay(table, image, vectors)
             cost = {"weights": weights_dict(found.weights), "unet_calls": found.unet_calls}
             for metric, value in found.values.items():

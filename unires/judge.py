@@ -142,8 +142,8 @@ class Judge:
     def score(self, photos: Sequence[Photo]) -> Score:
         """The score |f(x_hat) - m|^2 of restorations of one photo; smaller is better.
 
-        It lies below LPIPS to the sharp photo by a constant that nobody knows, so it ranks restorations of one photo
-        and doesn't compare photos.
+        It differs from LPIPS to the sharp photo by a constant that nobody knows, so it ranks restorations of one
+        photo and doesn't compare photos.
         `photos`: y, then what each of the paper's six experts alone makes of it, in their order.
         Raises: ValueError for another number of photos.
         Test: test_judge.py::test_a_judge_that_knows_the_place_ranks_as_lpips
