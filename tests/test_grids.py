@@ -67,9 +67,9 @@ def test_the_table_comes_back(tmp_path):
     found = grids.run(engine(SLOPES), cases, vectors, None)
     grids.write(tmp_path, found, vectors, np.ones((1, 72)), {"steps": 3})
     held = grids.read(tmp_path)
-    assert held.test.shape == (2, 6, 4) and held.learn.shape == (1, 2, 2) and held.learn_features.shape == (1, 72)
+    assert held.test.shape == (2, 6, 5) and held.learn.shape == (1, 2, 2) and held.learn_features.shape == (1, 72)
     np.testing.assert_array_equal(held.vectors, one_hot())
-    assert held.metrics == ("niqe", "lpips", "psnr", "ssim") and held.story["steps"] == 3
+    assert held.metrics == ("niqe", "lpips", "psnr", "ssim", "expected_lpips") and held.story["steps"] == 3
     assert [line["image"] for line in held.story["test"]] == [case.image for case in cases[TEST]]
     assert held.story["test"][0]["unet_calls"] == 6 * 3
     lines = [*held.story["test"], *held.story["learn"]]
