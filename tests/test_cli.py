@@ -159,7 +159,8 @@ def test_words_are_handed_on(tmp_path, monkeypatch, weights):
         asked.append(words)
         return y / np.float32(255)
 
-    def searched(engine, y, **words):
+    def searched(engine, y, scores, **words):
+        assert scores is None  # NIQE
         asked.append(words)
         return y / np.float32(255), SimpleNamespace(weights=one_hot()[0])
 
@@ -175,7 +176,7 @@ def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):
     """A searched photo is written before its mix is told, and a name in another alphabet stops nothing."""
     monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: LinearRestorer())
     found = SimpleNamespace(weights=one_hot()[0])
-    monkeypatch.setattr("unires.search.automatic", lambda engine, y, **_: (y / np.float32(255), found))
+    monkeypatch.setattr("unires.search.automatic", lambda engine, y, *_, **__: (y / np.float32(255), found))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
     (tmp_path / "in").mkdir()
     for name in ("a.png", "花.png", "花園.png"):
