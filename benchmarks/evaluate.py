@@ -16,17 +16,15 @@ from unires.photo import read_photo, to_8_bit, write_photo
 from unires.profiles import profile
 from unires.record import Row, not_run, read_run, row, write_run
 from unires.restore import Restorer, restorer_of
+from unires.search import FAVOURITES
 from unires.shapes import Photo
 from unires.tasks import EXPERTS, weights_dict, weights_vector
 
 EXPERT_METHODS = {f"{expert.name}=1": {expert.name: 1.0} for expert in EXPERTS}
-MIXTURES = {  # two fixed mixtures: the paper's optimum of Figure 11 and its most frequent vector (Table 5)
-    "MD=0.6 DN=-0.2 DownLQ=0.6": {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6},
-    "DN=-0.2 DownLQ=1.2": {"DN": -0.2, "DownLQ": 1.2},
-}
-# The search's list: each expert, the paper's two mixtures, and even mixes of the experts of two flaws (ours).
-PAIRS = {f"{a}=0.5 {b}=0.5": {a: 0.5, b: 0.5} for a, b in (("SR", "DN"), ("MD", "DN"), ("DD", "DN"), ("SR", "MD"))}
-CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS
+_NAMED = {" ".join(f"{name}={w:g}" for name, w in mix.items()): mix for mix in FAVOURITES}
+MIXTURES = {name: mix for name, mix in _NAMED.items() if "DownLQ" in mix}  # the paper's two
+PAIRS = {name: mix for name, mix in _NAMED.items() if "DownLQ" not in mix}  # ours: even mixes of two experts
+CANDIDATES = EXPERT_METHODS | MIXTURES | PAIRS  # the short list by name
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,23 @@ NOTEBOOKS = pair.find()
 MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
-ORDER = ["shapes", "config", "profiles", "files", "record", "schedule", "tasks", "photo", "degrade", "models", "data"]
+ORDER = [
+    "shapes",
+    "config",
+    "profiles",
+    "files",
+    "weight_files",
+    "record",
+    "schedule",
+    "tasks",
+    "photo",
+    "degrade",
+    "models",
+    "data",
+]
 ORDER += ["sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour"]
-ORDER += ["niqe", "budget", "weight_files", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
-ORDER += ["ledger", "engine", "score", "trial", "search", "learned", "judge"]
+ORDER += ["niqe", "budget", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
+ORDER += ["ledger", "engine", "score", "judge", "trial", "search", "learned"]
 ORDER += ["__init__", "__main__"]
 
 # Not needed to restore a photo: imported where used, never by `import unires`.

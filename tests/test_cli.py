@@ -117,14 +117,15 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert (tmp_path / "a.png").read_bytes() == before and not (tmp_path / "out").exists()
 
 
-def test_weights_are_searched(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("how", ["auto", "search"])
+def test_weights_are_searched(tmp_path, monkeypatch, capsys, how):
     """The printed mix, given by hand, restores the same photo; on a terminal that wants no bars there are none."""
     restorer = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6))
     monkeypatch.setattr(sys.modules["unires.restore"], "load", lambda *_, **__: restorer)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     source = photo(tmp_path / "in.png")
-    assert main(["restore", source, str(tmp_path / "auto.png"), "--weights", "auto"]) == 0
+    assert main(["restore", source, str(tmp_path / "auto.png"), "--weights", how]) == 0
     told = capsys.readouterr()
     name, mix = told.out.strip().split(": --weights ")
     assert told.err == "" and name == "in.png" and set(parse_weights(mix)) <= {e.name for e in restorer.experts}
@@ -144,10 +145,13 @@ def test_a_search_by_the_judge(tmp_path, monkeypatch, capsys):
     assert main([*given, "--weights", "auto", "--steps", "2"]) == 0
     assert all(key.startswith("expected_lpips (AlexNet v0.1") for key in asked[0][1].scores)
     assert {line.steps for line in asked[0][1].tried} == {2}
-    assert main(given) == 2 and "give it with --weights auto" in capsys.readouterr().err
+    assert len({line.weights for line in asked[0][1].tried}) == 12
+    assert main([*given, "--weights", "search", "--steps", "2"]) == 0
+    assert len({line.weights for line in asked[1][1].tried}) >= 1512
+    assert main(given) == 2 and "give it with --weights auto or search" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("weights", [[], ["--weights", "auto"]], ids=["given", "searched"])
+@pytest.mark.parametrize("weights", [[], ["--weights", "auto"], ["--weights", "search"]], ids=["given", "few", "all"])
 def test_words_are_handed_on(tmp_path, monkeypatch, weights):
     asked, restorer = [], LinearRestorer()
 
@@ -159,8 +163,9 @@ def test_words_are_handed_on(tmp_path, monkeypatch, weights):
         asked.append(words)
         return y / np.float32(255)
 
-    def searched(engine, y, scores, **words):
-        assert scores is None  # NIQE
+    def searched(engine, y, scores, vectors, **words):
+        assert scores is None  # the judge or NIQE, as the experts are
+        assert (vectors is None) if weights[1] == "auto" else len(vectors) == 1512
         asked.append(words)
         return y / np.float32(255), SimpleNamespace(weights=one_hot()[0])
 

@@ -1,6 +1,7 @@
 """The judge without reference: its features against LPIPS, its network against NumPy, its choice against the truth."""
 
 import json
+from dataclasses import replace
 from math import erf
 
 import numpy as np
@@ -13,6 +14,7 @@ from unires.engine import Engine
 from unires.files import sha256_of
 from unires.metrics import measure
 from unires.models.store import WEIGHTS, read_story
+from unires.profiles import PROFILES
 from unires.search import automatic, grid, one_hot
 from unires.tasks import EXPERTS
 
@@ -24,11 +26,15 @@ def photos(count: int, side: int = 64) -> list:
     return [np.clip(ramp + 0.03 * (n + 1) * rng.standard_normal((side, side, 3)), 0, 1) for n in range(count)]
 
 
+def member_shapes(members: int, width: int) -> dict[str, tuple[int, ...]]:
+    sides = {"members": members, "width": width}
+    shapes = {name: tuple(sides.get(side, side) for side in shape) for name, shape in judge.SHAPES.items()}
+    return {name: shape for name, shape in shapes.items() if shape[0] == members}
+
+
 def constant(place: np.ndarray) -> judge.Judge:
     """A judge that answers `place` [layers k], whatever it sees."""
-    zeros = {
-        name: np.zeros((1, *(4 if side is None else side for side in shape))) for name, shape in judge.SHAPES.items()
-    }
+    zeros = {name: np.zeros(shape) for name, shape in member_shapes(1, 4).items()}
     return judge.Judge(np.zeros(judge.INPUTS), np.ones(judge.INPUTS), zeros | {"b3": place.reshape(1, -1)}, "constant")
 
 
@@ -64,10 +70,7 @@ def test_small_photos_are_mirrored():
 
 def test_the_network_against_numpy():
     rng = np.random.default_rng(2)
-    members = {
-        name: rng.standard_normal((2, *(5 if side is None else side for side in shape))).astype(np.float32) * 0.3
-        for name, shape in judge.SHAPES.items()
-    }
+    members = {n: 0.3 * rng.standard_normal(shape).astype(np.float32) for n, shape in member_shapes(2, 5).items()}
     mean, deviation = rng.standard_normal(judge.INPUTS) - 3, rng.uniform(0.1, 2, judge.INPUTS)
     products = random_products(1, rng)[0][:, : judge.KNOWN, : judge.KNOWN].astype(np.float64)
     given = [
@@ -135,7 +138,8 @@ def test_a_fitted_judge_finds_the_hidden_place():
     rng = np.random.default_rng(8)
     train, test = random_products(600, rng, hidden), random_products(100, rng, hidden)
     arrays = fit_judge.fit(train, steps=300, members=2)
-    assert {name: a.shape[0] for name, a in arrays.items() if name in judge.SHAPES} == dict.fromkeys(judge.SHAPES, 2)
+    shapes = {"mean": (judge.INPUTS,), "deviation": (judge.INPUTS,), **member_shapes(2, fit_judge.WIDTH)}
+    assert {name: a.shape for name, a in arrays.items()} == shapes
     again = fit_judge.fit(train, steps=300, members=2)
     assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
 
@@ -165,6 +169,19 @@ def test_a_study_is_judged():
         judge.expected_lpips(few.study(photos(1)[0]))
 
 
+def test_the_judge_has_the_word_where_it_knows_the_experts(monkeypatch):
+    """Of the shipped experts, by name or path; NIQE has it of all others."""
+    named = {name: replace(PROFILES["demo"], checkpoint=name) for name in ("demo", "demo_sr_only", None)}
+    named["path"] = replace(PROFILES["smoke"], checkpoint=str(WEIGHTS / "demo.safetensors"))
+    assert {name: judge.knows(config) for name, config in named.items()} == {
+        "demo": True, "demo_sr_only": False, None: False, "path": True}  # fmt: skip
+    y = photos(1, 96)[0]
+    for known, name in ((True, "expected_lpips"), (False, "niqe")):
+        monkeypatch.setattr("unires.search.knows", lambda config, known=known: known)
+        found = automatic(engine(SLOPES), y, steps=2)[1]
+        assert [key.split()[0] for key in found.scores] == [name] and {line.steps for line in found.tried} == {2}
+
+
 def test_the_experts_are_not_paid_twice():
     here, other = (engine(SLOPES).study(photos(1)[0].astype(np.float32)) for _ in range(2))
     judge.expected_lpips(here)
@@ -187,7 +204,7 @@ def test_a_missing_or_wrong_judge_is_refused(tmp_path):
     with np.load(judge.SHIPS) as held:
         arrays = dict(held)
     np.savez(tmp_path / "short.npz", **{**arrays, "w2": arrays["w2"][:, :3]})
-    with pytest.raises(ValueError, match=r"short.npz: not a judge \(w2 of another shape"):
+    with pytest.raises(ValueError, match=r"short.npz: not a judge \(w2 of another shape, or not finite"):
         judge.load_judge(tmp_path / "short.npz")
     np.savez(tmp_path / "broken.npz", **{**arrays, "b1": arrays["b1"] * np.nan})
     with pytest.raises(ValueError, match=r"\(b1 of another shape, or not finite"):

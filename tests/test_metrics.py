@@ -190,7 +190,8 @@ def test_a_missing_or_wrong_prior_is_refused(tmp_path):
     np.savez(tmp_path / "nan.npz", mean=np.full(36, np.nan), covariance=np.eye(36), blocks=40)
     pickled = np.array([{"a": 1}], dtype=object)
     np.savez(tmp_path / "pickle.npz", mean=pickled, covariance=np.eye(36), blocks=40)
-    for name in ("text", "keys", "shape", "nan", "pickle"):
+    np.savez(tmp_path / "words.npz", mean=np.full(36, "a"), covariance=np.eye(36), blocks=40)
+    for name in ("text", "keys", "shape", "nan", "pickle", "words"):
         with pytest.raises(ValueError, match=f"{name}.npz: not a NIQE prior"):
             load_prior(tmp_path / f"{name}.npz")
 

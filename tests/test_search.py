@@ -10,7 +10,7 @@ from unires import weight_files
 from unires.engine import unet_calls
 from unires.metrics import METRICS
 from unires.score import Score, guarded, metric_score
-from unires.search import among, automatic, funnel, grid, interpolate, one_hot, strike_out, surrogate
+from unires.search import among, automatic, funnel, grid, interpolate, one_hot, short_list, strike_out, surrogate
 from unires.tasks import EXPERTS, weights_dict, weights_vector
 from unires.trial import Trial, anchors, shares
 
@@ -78,6 +78,10 @@ def test_strike_out_and_one_hot():
     assert (vectors[:, [1, 5]] == 0).all() and len(vectors) == len(grid(experts=4))
     assert len(strike_out(grid(), [], EXPERTS)) == 1512
     assert [weights_dict(w) for w in one_hot()] == [{e.name: 1.0} for e in EXPERTS]
+    twelve = short_list()
+    np.testing.assert_array_equal(twelve[:6], one_hot())
+    assert twelve.shape == (12, 6) and len(np.unique(twelve, axis=0)) == 12
+    np.testing.assert_allclose(twelve.sum(1), 1, atol=1e-6)
     with pytest.raises(ValueError, match="unknown expert 'XX': choose from BR"):
         strike_out(grid(), ["XX"], EXPERTS)
 
@@ -232,10 +236,10 @@ def test_the_funnel_narrows():
 def test_automatic_searches_the_middle_and_restores_the_whole():
     wide = np.random.default_rng(2).random((80, 100, 3), np.float32)
     score = near(engine(SLOPES).study(wide[16:64, 26:74]), WANTED)  # the middle 48 pixels
-    x_hat, found = automatic(engine(SLOPES), wide, score, side=48)
+    x_hat, found = automatic(engine(SLOPES), wide, score, vectors=GRID, side=48)
     assert away(found.weights, WANTED) < 1e-6 and found.photo.shape == (48, 48, 3)
     np.testing.assert_array_equal(x_hat, engine(SLOPES).restorer(wide, WANTED))
-    small, found = automatic(engine(SLOPES), wide[:48, :48], score, side=48)
+    small, found = automatic(engine(SLOPES), wide[:48, :48], score, vectors=GRID, side=48)
     assert small is found.photo
 
 
@@ -243,10 +247,21 @@ def test_automatic_searches_the_middle_and_restores_the_whole():
 def test_automatic_hands_on_what_it_is_asked(shape):
     y = np.random.default_rng(2).random(shape, np.float32)
     score = Score("mean", "1", lambda photo: float(photo.mean()))
-    x_hat, found = automatic(engine(SLOPES), y, score, seed=3, steps=2, best=2)
+    x_hat, found = automatic(engine(SLOPES), y, score, vectors=GRID, seed=3, steps=2, best=2)
     assert {line.steps for line in found.tried} == {2} and found.strategy == "corrected surrogate"
     assert sum(line.kind == "sampled" for line in found.tried) == 6 + 2
     np.testing.assert_allclose(x_hat, engine(SLOPES).restorer(y, found.weights, seed=3, steps=2), atol=1e-5)
+
+
+def test_automatic_tries_the_short_list():
+    y = np.random.default_rng(2).random((64, 64, 3), np.float32)
+    here = engine(SLOPES).study(y, 3)
+    wanted = weights_vector({"MD": 0.6, "DN": -0.2, "DownLQ": 0.6})
+    x_hat, found = automatic(engine(SLOPES), y, near(here, wanted), seed=3)
+    assert found.strategy == "list" and away(found.weights, wanted) < 1e-6
+    assert {line.weights for line in found.tried} == {tuple(map(float, w)) for w in short_list()}
+    assert found.unet_calls == 6 + 2 * np.count_nonzero(short_list())
+    np.testing.assert_allclose(x_hat, engine(SLOPES).restorer(y, wanted, seed=3), atol=1e-5)
 
 
 def test_automatic_is_blind_where_there_is_nothing_to_look_at():

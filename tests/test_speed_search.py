@@ -38,7 +38,7 @@ def test_the_whole_grid_is_counted(tmp_path, monkeypatch):
     found = speed.compare(lambda: engine(0.1).study(photo), speed.subset(2), 3, turns=1, whole=True)["whole"]
     assert found["naive"]["unet_calls"] == 27216 and found["engine"]["unet_calls"] == 6 + 5796 * 2
     monkeypatch.setattr(speed, "compare", lambda *given: {"subset": {"speed-up": 1.23456}})
-    speed.main(["--profile", "smoke", "--no-automatic", "--out", str(tmp_path / "search.json")])
+    speed.main(["--profile", "smoke", "--no-waits", "--out", str(tmp_path / "search.json")])
     told = json.loads((tmp_path / "search.json").read_text())
     assert told["subset"]["speed-up"] == 1.235 and told["side"] == 64 and told["steps"] == SMOKE.sample.steps
 
@@ -52,7 +52,7 @@ def test_the_command_line_is_timed(monkeypatch):
         return subprocess.CompletedProcess(command, 0, "in.png: --weights SR=1.2,DN=-0.2\n")
 
     monkeypatch.setattr(speed.subprocess, "run", run)
-    told = speed.automatic("demo", side=96)
+    told = speed.wait("search", "demo", side=96)
     assert told["photo"] == [96, 96] and told["chosen"] == "SR=1.2,DN=-0.2" and told["seconds"] > 0
     assert asked[0][1:4] == ["-m", "unires", "restore"]
-    assert asked[0][6:] == ["--weights", "auto", "--checkpoint", "demo"]
+    assert asked[0][6:] == ["--weights", "search", "--checkpoint", "demo"]

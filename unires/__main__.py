@@ -99,10 +99,10 @@ def restore_files(arguments: argparse.Namespace) -> int:
     """
     from unires.restore import load
 
-    automatic = arguments.weights == "auto"
-    if arguments.score and not automatic:
-        raise ValueError("--score is what a search goes by: give it with --weights auto")
-    weights = None if automatic or arguments.weights is None else parse_weights(arguments.weights)
+    searched = arguments.weights in ("auto", "search")
+    if arguments.score and not searched:
+        raise ValueError("--score is what a search goes by: give it with --weights auto or search")
+    weights = None if searched or arguments.weights is None else parse_weights(arguments.weights)
     jobs = pair_up(Path(arguments.IN), Path(arguments.OUT))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
@@ -110,19 +110,22 @@ def restore_files(arguments: argparse.Namespace) -> int:
     for warning in told:
         print(f"unires: warning: {warning.message}", file=sys.stderr)
     jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
-    if automatic:
+    if searched:
         from unires.engine import Engine
-        from unires.judge import NAME, expected_lpips
-        from unires.search import automatic as search
+        from unires.judge import expected_lpips
+        from unires.score import metric_score
+        from unires.search import automatic, grid
 
-        score = partial(expected_lpips, steps=arguments.steps) if arguments.score == NAME else None  # None: NIQE
+        by = {"niqe": metric_score("niqe"), "expected_lpips": partial(expected_lpips, steps=arguments.steps)}
+        how = {"vectors": grid() if arguments.weights == "search" else None}  # None: the short list
+        how |= {"seed": arguments.seed, "steps": arguments.steps}
         engine = Engine(restorer, rows=len(restorer.experts))  # one program: its compilation is part of the wait
     failed = 0
     for path, out in tqdm(jobs, desc="photos", unit="photo", disable=silent(len(jobs) == 1)):
         try:
             photo = read_photo(path)
-            if automatic:
-                x_hat, found = search(engine, photo, score, seed=arguments.seed, steps=arguments.steps)
+            if searched:
+                x_hat, found = automatic(engine, photo, by.get(arguments.score), **how)
                 mix = ",".join(f"{name}={w:g}" for name, w in weights_dict(found.weights).items())
                 write_photo(out, x_hat)
                 print(f"{path.name}: --weights {mix}")  # last: what cannot be printed loses no photo
@@ -215,8 +218,17 @@ def main(argv: list[str] | None = None) -> int:
     one = commands.add_parser("restore", help="restore a photo, or a folder of photos")
     one.add_argument("IN")
     one.add_argument("OUT", help="a .png or .jpg file; a folder if IN is one")
-    one.add_argument("--weights", help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6, or auto; default BR=1")
-    one.add_argument("--score", choices=("niqe", "expected_lpips"), help="what auto goes by (default niqe)")
+    one.add_argument(
+        "--weights",
+        help="a mix that sums to 1, as in MD=0.6,DN=-0.2,DownLQ=0.6; auto: the best of twelve for "
+        "this photo; search: of the paper's 1512; default BR=1",
+    )
+    one.add_argument(
+        "--score",
+        choices=("niqe", "expected_lpips"),
+        help="what auto and search go by (default: "
+        "expected_lpips for the shipped experts, which need unires[metrics] then; niqe for others)",
+    )
     one.add_argument("--down-lq", type=int, default=4, help="factor of DownLQ (default 4)")
     one.add_argument("--checkpoint", default="demo", help="a shipped name or a .safetensors path")
     one.add_argument("--steps", type=whole, help="sampling steps")

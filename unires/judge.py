@@ -14,6 +14,7 @@ Paper: our choice, where the paper asks MUSIQ; its section A.8 hopes for better 
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,14 +26,16 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from unires.config import Config
 from unires.engine import Study
 from unires.files import sha256_of
 from unires.metrics import METRICS, lpips_model
+from unires.models.store import find_checkpoint, read_story
 from unires.photo import to_8_bit
 from unires.score import Score
 from unires.shapes import AnyArray, Photo
 from unires.tasks import NAMES
-from unires.weight_files import SHIPPED
+from unires.weight_files import SHIPPED, read_arrays
 
 NAME = "expected_lpips"
 SHIPS = SHIPPED / "judge.npz"
@@ -40,8 +43,17 @@ LAYERS, KNOWN = 5, 1 + len(NAMES)  # of AlexNet; photos at hand: y and the exper
 PAIRS = np.triu_indices(KNOWN, 1)
 INPUTS = LAYERS * len(PAIRS[0])
 NEAREST = 1e-6  # squared distance; what is nearer counts as equally near
-SHAPES = {"w1": (INPUTS, None), "b1": (None,), "w2": (None, None), "b2": (None,), "w3": (None, LAYERS * KNOWN)}
-SHAPES |= {"b3": (LAYERS * KNOWN,)}  # of one member; None is the width
+ANSWERS = LAYERS * KNOWN
+SHAPES = {  # of what is kept; the arrays of a member have one more dimension in front
+    "mean": (INPUTS,),
+    "deviation": (INPUTS,),
+    "w1": ("members", INPUTS, "width"),
+    "b1": ("members", "width"),
+    "w2": ("members", "width", "width"),
+    "b2": ("members", "width"),
+    "w3": ("members", "width", ANSWERS),
+    "b3": ("members", ANSWERS),
+}
 
 Features = list[Float[np.ndarray, "n _"]]  # one array a layer, one line a photo
 Gram = Float[AnyArray, "*crops layers n n"]  # inner products of n photos' features
@@ -127,7 +139,7 @@ class Judge:
 
     mean: Float[np.ndarray, " inputs"]
     deviation: Float[np.ndarray, " inputs"]
-    members: dict[str, np.ndarray]  # each of SHAPES with one more dimension in front
+    members: dict[str, np.ndarray]
     version: str
 
     def coefficients(self, products: Gram) -> Coefficients:
@@ -169,20 +181,20 @@ def load_judge(path: Path = SHIPS) -> Judge:
     Test: test_judge.py::test_a_missing_or_wrong_judge_is_refused
     """
     remedy = "fit one with `python -m benchmarks.fit_judge --photos DIR`"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: the judge is missing; {remedy}.")
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in ("mean", "deviation", *SHAPES)}
-    except Exception as error:  # a wrong file fails in zip, header or key
-        raise ValueError(f"{path}: not a judge ({error}); {remedy}.") from error
-    count, width = (arrays["b1"].shape + (0, 0))[:2]
-    wanted = {name: (count, *(width if side is None else side for side in shape)) for name, shape in SHAPES.items()}
-    wanted |= {"mean": (INPUTS,), "deviation": (INPUTS,)}
-    if wrong := [name for name, a in arrays.items() if a.shape != wanted[name] or not np.isfinite(a).all()]:
-        raise ValueError(f"{path}: not a judge ({', '.join(wrong)} of another shape, or not finite); {remedy}.")
+    arrays = read_arrays(path, SHAPES, "a judge", remedy)
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     return Judge(arrays.pop("mean"), arrays.pop("deviation"), arrays, sha256_of(path)[:8])
+
+
+def knows(config: Config) -> bool:
+    """Whether the shipped judge was fitted to the experts of this config's checkpoint.
+
+    Test: test_judge.py::test_the_judge_has_the_word_where_it_knows_the_experts
+    """
+    if config.checkpoint is None:
+        return False
+    experts = json.loads(SHIPS.with_suffix(".json").read_text())["experts"]
+    return read_story(find_checkpoint(config.checkpoint)).get("sha256") == experts["sha256"]
 
 
 def expected_lpips(study: Study, steps: int | None = None, judge: Judge | None = None) -> Score:

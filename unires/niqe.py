@@ -18,11 +18,12 @@ from scipy.ndimage import correlate1d, gaussian_filter
 from scipy.special import gammaln
 
 from unires.shapes import Photo
+from unires.weight_files import SHIPPED, read_arrays
 
 BLOCK = 96  # pixels; the second scale has blocks of 48
 SHARP = 0.75  # the prior takes blocks sharper than this, relative to the photo's sharpest
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # neighbours: horizontal, vertical, both diagonals
-PRIOR = Path(__file__).parent / "weights" / "niqe.npz"
+PRIOR = SHIPPED / "niqe.npz"
 
 # Bicubic (a = -1/2) stretched to twice its width, sampled between pixels: MATLAB's imresize(., 0.5).
 HALVE = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
@@ -84,17 +85,8 @@ def load_prior(path: Path = PRIOR) -> Prior:
     Test:   test_metrics.py::test_a_missing_or_wrong_prior_is_refused
     """
     remedy = "fit one with `python -m benchmarks.fit_niqe --photos DIR`"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: the NIQE prior is missing; {remedy}.")
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            prior = Prior(held["mean"], held["covariance"], int(held["blocks"]))
-    except Exception as error:  # a wrong file fails in zip, header or key
-        raise ValueError(f"{path}: not a NIQE prior ({error}); {remedy}.") from error
-    fits = prior.mean.shape == (36,) and prior.covariance.shape == (36, 36)
-    if not fits or not (np.isfinite(prior.mean).all() and np.isfinite(prior.covariance).all()):
-        raise ValueError(f"{path}: not a NIQE prior (36 finite features expected); {remedy}.")
-    return prior
+    arrays = read_arrays(path, {"mean": (36,), "covariance": (36, 36), "blocks": ()}, "a NIQE prior", remedy)
+    return Prior(arrays["mean"], arrays["covariance"], int(arrays["blocks"]))
 
 
 def grey(photo: Photo) -> Float[np.ndarray, "h w"]:

@@ -8,20 +8,30 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
 from unires.engine import Engine, Study, middle
+from unires.judge import expected_lpips, knows
 from unires.ledger import Ledger
 from unires.photo import as_photo
 from unires.score import Score, metric_score
 from unires.shapes import AnyArray, Photo, Weights
-from unires.tasks import Expert
+from unires.tasks import Expert, weights_vector
 from unires.trial import Found, Trial, Vectors, anchors
 
 SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
+FAVOURITES = (  # the paper's optimum of Figure 11, its most frequent vector (Table 5), and four even mixes (ours)
+    {"MD": 0.6, "DN": -0.2, "DownLQ": 0.6},
+    {"DN": -0.2, "DownLQ": 1.2},
+    {"SR": 0.5, "DN": 0.5},
+    {"MD": 0.5, "DN": 0.5},
+    {"DD": 0.5, "DN": 0.5},
+    {"SR": 0.5, "MD": 0.5},
+)
 REACH, DOUBT = 0.8, 0.1  # of `interpolate`: four intervals of the grid; a tenth of the errors' variance
 
 Known = Float[np.ndarray, "m k"]  # vectors whose score is known
@@ -105,7 +115,23 @@ def one_hot(experts: int = 6) -> Vectors:
     return np.eye(experts, dtype=np.float32)
 
 
-def among(study: Study, vectors: Vectors, scores: Scores, ledger: Book = None, strategy: str = "list") -> Found:
+def short_list() -> Vectors:
+    """Twelve vectors: each expert alone, and six mixtures that were fixed beforehand.
+
+    Paper: as its eight frequent sets (Table 5); which ones is our choice.
+    Test: test_search.py::test_strike_out_and_one_hot
+    """
+    return np.concatenate([one_hot(), np.stack([weights_vector(mix) for mix in FAVOURITES])])
+
+
+def among(
+    study: Study,
+    vectors: Vectors,
+    scores: Scores,
+    ledger: Book = None,
+    strategy: str = "list",
+    steps: int | None = None,
+) -> Found:
     """Sample every vector of a list and take the best, the first of equals.
 
     The list makes the strategy: `grid()` is the paper's exhaustive search, `grid(low=0, high=1)` its cheaper
@@ -115,7 +141,7 @@ def among(study: Study, vectors: Vectors, scores: Scores, ledger: Book = None, s
     Test: test_search.py::test_lists_find_the_known_optimum
     """
     trial = Trial.open(study, scores, ledger)
-    return trial.finish(strategy, trial.sample(vectors))
+    return trial.finish(strategy, trial.sample(vectors, steps))
 
 
 def surrogate(
@@ -218,6 +244,7 @@ def automatic(
     scores: Scores | Callable[[Study], Scores] | None = None,
     ledger: Book = None,
     *,
+    vectors: Vectors | None = None,
     seed: int = 0,
     steps: int | None = None,
     best: int = 12,
@@ -225,20 +252,26 @@ def automatic(
 ) -> tuple[Photo, Found]:
     """Restore a photo of any size with weights that are searched in its middle, at its own pixels.
 
-    The corrected surrogate ranks the paper's grid by NIQE, unless other scores are given, or a function that makes
-    them for the study, as `unires.judge.expected_lpips` is. Where the score finds nothing to look at (a flat middle),
-    the blind expert works alone.
+    Of `vectors` (the short list, unless others are given) all are sampled where there are `best` or fewer; of more,
+    such as the paper's `grid()`, those that the corrected surrogate finds promising. `scores` may be a function that
+    makes them for the study. By default it is the judge of `unires.judge` for the experts that it was fitted to, and
+    NIQE for others. Where the score finds nothing to look at (a flat middle), the blind expert works alone.
     Paper: our choice; section 4's search, made cheap.  Range: as `unires.restore`.
     Test: test_search.py::test_automatic_searches_the_middle_and_restores_the_whole,
-          test_search.py::test_automatic_hands_on_what_it_is_asked
+          test_search.py::test_automatic_hands_on_what_it_is_asked, test_automatic_tries_the_short_list,
+          test_judge.py::test_the_judge_has_the_word_where_it_knows_the_experts
     """
     y = as_photo(photo)
     study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
     if scores is None:
-        scores = metric_score("niqe")
-    elif not isinstance(scores, Score | Sequence):
+        scores = partial(expected_lpips, steps=steps) if knows(study.config) else metric_score("niqe")
+    if not isinstance(scores, Score | Sequence):
         scores = scores(study)
-    found = surrogate(study, grid(experts=len(engine.experts)), scores, ledger, best, steps, corrected=True)
+    vectors = short_list() if vectors is None else np.asarray(vectors, np.float32)
+    if len(vectors) <= best:
+        found = among(study, vectors, scores, ledger, steps=steps)
+    else:
+        found = surrogate(study, vectors, scores, ledger, best, steps, corrected=True)
     if found.photo.shape == y.shape:
         return found.photo, found
     return engine.restorer(y, found.weights, seed=seed, steps=steps), found

@@ -12,6 +12,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from unires.files import sha256_of
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -100,6 +102,32 @@ def needed(metric: str, needs: tuple[tuple[WeightFile, ...], ...]) -> dict[str, 
     if faults:
         raise MissingWeights(f"{metric} needs {'; and '.join(faults)}. Put it there: nothing is downloaded by itself.")
     return found
+
+
+def read_arrays(path: Path, shapes: dict[str, tuple[int | str, ...]], what: str, remedy: str) -> dict[str, np.ndarray]:
+    """Arrays of an .npz by name, as one of our fitting commands wrote it; no pickle is opened.
+
+    Shapes: as given; a side that is a word may have any length, the same one wherever the word stands.
+    Raises: FileNotFoundError: no such file. ValueError: not `what`, or a number is not finite. Both tell the remedy.
+    Test: test_metrics.py::test_a_missing_or_wrong_prior_is_refused,
+          test_judge.py::test_a_missing_or_wrong_judge_is_refused
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: {what} is missing; {remedy}.")
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in shapes}
+    except Exception as error:  # a wrong file fails in zip, header or key
+        raise ValueError(f"{path}: not {what} ({error}); {remedy}.") from error
+    sides: dict[str, int] = {}  # of the words, as the first array has them
+    for name, shape in shapes.items():
+        array = arrays[name]
+        fits = np.issubdtype(array.dtype, np.number) and len(shape) == array.ndim
+        pairs = zip(shape, array.shape, strict=True) if fits else ()
+        fits &= all(n == (side if isinstance(side, int) else sides.setdefault(side, n)) for side, n in pairs)
+        if not fits or not np.isfinite(array).all():
+            raise ValueError(f"{path}: not {what} ({name} of another shape, or not finite); {remedy}.")
+    return arrays
 
 
 def sha256(path: Path) -> str:

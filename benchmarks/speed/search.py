@@ -1,14 +1,14 @@
 """How much quicker is the engine than the grid as the paper states it? Writes search.json beside this file.
 
-    python -m benchmarks.speed.search [--side 96] [--vectors 60] [--turns 3] [--no-whole] [--no-automatic]
+    python -m benchmarks.speed.search [--side 96] [--vectors 60] [--turns 3] [--no-whole] [--no-waits]
 
 The naive loop asks all six experts, also those of weight 0, for one candidate at a time and one expert a call: 6 S
 calls a vector, 9072 S for the whole grid. Measured on a subset with one to six active experts, in turns with the engine
 (naive, engine, naive, engine), so that a busy machine slows both alike. The engine is also measured on the whole grid;
 the naive loop's whole is its calls times what one of them took. Decoding and scoring, the same for both, are left out.
 
-`automatic` is the wait for `python -m unires restore IN OUT --weights auto` on a photo of 512 pixels, from the start of
-the process: imports, compilation, decoding, scoring and writing are in it.
+`auto` and `search` are the waits for `python -m unires restore IN OUT --weights ...` on a photo of 512 pixels, from the
+start of the process: imports, compilation, decoding, scoring and writing are in them.
 """
 
 import argparse
@@ -122,8 +122,8 @@ def compare(make_study: Callable[[], Study], vectors: np.ndarray, steps: int, tu
     return told
 
 
-def automatic(profile_name: str, side: int = 512) -> dict:
-    """Seconds from the start of a process until a flawed held-out photo is searched, restored and written.
+def wait(how: str, profile_name: str, side: int = 512) -> dict:
+    """Seconds from the start of a process until `--weights auto` or `search` has written its photo, a held-out one.
 
     Raises: subprocess.CalledProcessError if the command fails.
     Test: test_speed_search.py::test_the_command_line_is_timed
@@ -133,7 +133,7 @@ def automatic(profile_name: str, side: int = 512) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.png"), Path(folder, "out.png")
         write_photo(source, evaluation_set("complex", config)[0].y)
-        command = [sys.executable, "-m", "unires", "restore", str(source), str(target), "--weights", "auto"]
+        command = [sys.executable, "-m", "unires", "restore", str(source), str(target), "--weights", how]
         command += ["--checkpoint", config.checkpoint] if config.checkpoint else []
         began = time.perf_counter()
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vectors", type=int, default=60)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--no-whole", action="store_true", help="leave out the whole grid by the engine")
-    parser.add_argument("--no-automatic", action="store_true", help="leave out the wait for --weights auto")
+    parser.add_argument("--no-waits", action="store_true", help="leave out the waits of the command line")
     parser.add_argument("--rows", type=int, default=12)
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -161,8 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     found = compare(
         lambda: engine.study(photo), subset(given.vectors), config.sample.steps, given.turns, not given.no_whole
     )
-    if not given.no_automatic:
-        found["automatic"] = automatic(given.profile)
+    if not given.no_waits:
+        found |= {how: wait(how, given.profile) for how in ("auto", "search")}
     text = json.dumps({**commit(), "device": device(), **about, **_rounded(found)}, indent=2)
     write_beside(given.out, (text + "\n").encode())
     print(text)
