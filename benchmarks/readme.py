@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAPER = Path(__file__).with_name("paper")
 SEARCH = "best of list by NIQE"  # methods of notebook 60
 ORACLE = "best of list by LPIPS (needs the reference)"
+AUTOMATIC = "automatic"  # of notebook 85
 NOT_RUN = "not run"
 DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "niqe": 2, "musiq": 2}
 HEADS = {"psnr": "PSNR dB ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "niqe": "NIQE ↓", "musiq": "MUSIQ ↑"}
@@ -67,6 +68,7 @@ def settings() -> list[Setting]:
     search, count = "60_search_weights", len(CANDIDATES)
     return lines + [
         Setting(f"search in a list: our {count} by NIQE, paper's 8 by MUSIQ", SEARCH, search, few),
+        Setting(f"`--weights auto`: our {count} by the judge of notebook 85", AUTOMATIC, "85_metric_bias"),
         Setting("search, all 1512 vectors", "full grid", "none", all_),
         Setting(f"oracle: best of our {count} by LPIPS, knows the answer", ORACLE, search),
     ]

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evaluate import CANDIDATES, EXPERT_METHODS, MIXTURES, PAIRS, frame
-from benchmarks.readme import NOT_RUN, ORACLE, SEARCH
+from benchmarks.readme import AUTOMATIC, NOT_RUN, ORACLE, SEARCH
 from unires.files import write_beside
 from unires.metrics import METRICS
 from unires.record import FIELDS, Row
 
-METHODS = ("LQ", *CANDIDATES, SEARCH, ORACLE)  # the order of every table; other methods follow
+METHODS = ("LQ", *CANDIDATES, SEARCH, AUTOMATIC, ORACLE)  # the order of every table; other methods follow
 GROUPS = {
     "LQ": ("LQ",),
     "best expert": tuple(EXPERT_METHODS),

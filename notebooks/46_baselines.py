@@ -44,6 +44,7 @@ from tqdm import tqdm
 from benchmarks import baselines, complex11
 from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.figures import label_points, save_figure, side_by_side
+from benchmarks.readme import AUTOMATIC
 from benchmarks.report import write_table
 from unires.data import sha256
 from unires.engine import Engine
@@ -144,7 +145,7 @@ print("loaded:", ", ".join(peers) or "none")
 
 # %%
 mixtures = ("MD=0.6 DN=-0.2 DownLQ=0.6", "MD=0.5 DN=0.5")
-searches = {"automatic": {}, "search by NIQE": {"vectors": grid(), "scores": metric_score("niqe")}}
+searches = {AUTOMATIC: {}, "search by NIQE": {"vectors": grid(), "scores": metric_score("niqe")}}
 if knows(config):
     searches["search by expected LPIPS"] = {"vectors": grid(), "scores": expected_lpips}
 control = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
