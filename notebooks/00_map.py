@@ -116,7 +116,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `32_training_campaign` | Which choices make experts that differ? | <1, <1 |
 # | `40_one_expert` | What can each expert do on its own? | <1, 4 |
 # | `45_specialisation` | Is each expert the best at its own flaw? | <1, 25 on request |
-# | `46_baselines` | What would a user pick instead? | <1, 17 on request |
+# | `46_baselines` | What would a user pick instead? | 1, 33 on request |
 # | `50_compose_experts` | What happens when their guesses are mixed? | <1, 5 |
 # | `55_downlq` | What happens when the model is told less, and when does it make things up? | <1, 2 |
 # | `60_search_weights` | Which mixture suits this photo, and who decides? | <1, 1 |
@@ -128,7 +128,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `76_table6` | Is each expert good at its own task? | <1, <1 |
 # | `77_table7` | Which flaws are in the test sets, and how many of each? | <1, <1 |
 # | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
-# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 2 |
+# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 4 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]

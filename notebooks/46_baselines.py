@@ -16,7 +16,7 @@
 # **Out:** rows of PSNR, LPIPS, NIQE and seconds for every method, a table, one picture, and bars with what was
 # measured beside each goal.
 #
-# **Minutes:** smoke under 1 | demo about 17. It runs on request: `python -m benchmarks.run --profile demo --only
+# **Minutes:** smoke about 1 | demo about 33. It runs on request: `python -m benchmarks.run --profile demo --only
 # 46_baselines`. Let nothing else run beside it: it measures seconds.
 
 # %% tags=["parameters"]
@@ -44,7 +44,6 @@ from tqdm import tqdm
 from benchmarks import baselines, complex11
 from benchmarks.evaluate import CANDIDATES, Evaluation
 from benchmarks.figures import label_points, save_figure, side_by_side
-from benchmarks.readme import AUTOMATIC
 from benchmarks.report import write_table
 from unires.data import sha256
 from unires.engine import Engine
@@ -145,7 +144,7 @@ print("loaded:", ", ".join(peers) or "none")
 
 # %%
 mixtures = ("MD=0.6 DN=-0.2 DownLQ=0.6", "MD=0.5 DN=0.5")
-searches = {AUTOMATIC: {}, "search by NIQE": {"vectors": grid(), "scores": metric_score("niqe")}}
+searches = {"automatic": {}, "search by NIQE": {"vectors": grid(), "scores": metric_score("niqe")}}
 if knows(config):
     searches["search by expected LPIPS"] = {"vectors": grid(), "scores": expected_lpips}
 control = {"one step: a regression": lambda y: restorer(y, {"BR": 1.0}, seed=seed, steps=1)}
