@@ -1,13 +1,15 @@
 """What is committed hangs together: numbers, tables, pages and the paper's figures. No model is run."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from benchmarks import composition, grids, publish, report, report_page, specialisation
+from benchmarks import baselines, composition, grids, publish, report, report_page, specialisation
+from benchmarks.readme import AUTOMATIC
 from unires import record
 from unires.models.store import WEIGHTS, read_story
 
@@ -71,6 +73,16 @@ def test_what_the_readme_says_of_composition():
     assert round(100 * oracle, 1) == 8.7 and 0.5 < expected / oracle < 0.6 and niqe < 0
     own = (1 - table.div(table[composition.EXPERT], axis=0)).mean()
     assert round(100 * own["oracle, all 1512"], 1) == 3.5 and -0.01 < own["expected LPIPS, all 1512"] < 0
+
+
+def test_what_the_readme_says_of_real_esrgan():
+    """It is ahead of the automatic choice by LPIPS, which is ahead of the fixed mixture; and it takes its time."""
+    means = baselines.table(record.read_rows(DEMO / "46_baselines"))
+    peer, own, fixed = (means.loc[name] for name in (baselines.REAL_ESRGAN, AUTOMATIC, "MD=0.6 DN=-0.2 DownLQ=0.6"))
+    assert [round(one["lpips"], 3) for one in (peer, own, fixed)] == [0.326, 0.349, 0.361]
+    assert 5 < peer["seconds"] / own["seconds"] < 6 and 20 < peer["seconds"] / fixed["seconds"] < 25
+    waits = json.loads((ROOT / "benchmarks" / "speed" / "search.json").read_text())
+    assert [round(waits[how]["seconds"]) for how in ("auto", "search")] == [25, 89] and own["seconds"] < 6
 
 
 def test_what_notebook_80_says_of_unknown_words():
