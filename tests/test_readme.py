@@ -4,8 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from linear import LinearRestorer
 
+import unires
 from benchmarks import readme
 from unires import record
 from unires.metrics import METRICS
@@ -178,3 +181,14 @@ def test_the_readme_names_what_exists():
     tree = text.split("```\nREADME.md")[1].split("```")[0]
     rooms = re.findall(r"^(\S+)/ ", tree, re.MULTILINE)
     assert rooms and not [room for room in rooms if not (ROOT / room).is_dir()]
+
+
+def test_the_readmes_python_runs(monkeypatch):
+    """As printed, but for the model: a line in its place."""
+    restorer, y = LinearRestorer(slopes=np.linspace(0.05, 0.3, 6)), np.random.default_rng(1).random((96, 96, 3))
+    monkeypatch.setattr(unires, "load", lambda: restorer)
+    monkeypatch.setattr(unires, "restore", lambda photo, weights: restorer(photo, weights))
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    known = {"photo": (255 * y).astype(np.uint8)}
+    exec(code, known)
+    assert known["x_hat"].shape == y.shape and known["found"].weights.sum() == pytest.approx(1)
