@@ -143,6 +143,7 @@ def test_a_search_by_the_judge(tmp_path, monkeypatch, capsys):
     )
     given = ["restore", photo(tmp_path / "in.png"), str(tmp_path / "out.png"), "--score", "expected_lpips"]
     assert main([*given, "--weights", "auto", "--steps", "2"]) == 0
+    assert "warning: expected_lpips was fitted to other experts" in capsys.readouterr().err
     assert all(key.startswith("expected_lpips (AlexNet v0.1") for key in asked[0][1].scores)
     assert {line.steps for line in asked[0][1].tried} == {2}
     assert len({line.weights for line in asked[0][1].tried}) == 12

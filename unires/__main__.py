@@ -112,10 +112,12 @@ def restore_files(arguments: argparse.Namespace) -> int:
     jobs[0][1].parent.mkdir(parents=True, exist_ok=True)  # the same one for all
     if searched:
         from unires.engine import Engine
-        from unires.judge import expected_lpips
+        from unires.judge import expected_lpips, knows
         from unires.score import metric_score
         from unires.search import automatic, grid
 
+        if arguments.score == "expected_lpips" and not knows(restorer.config):
+            print("unires: warning: expected_lpips was fitted to other experts", file=sys.stderr)
         by = {"niqe": metric_score("niqe"), "expected_lpips": partial(expected_lpips, steps=arguments.steps)}
         how = {"vectors": grid() if arguments.weights == "search" else None}  # None: the short list
         how |= {"seed": arguments.seed, "steps": arguments.steps}
