@@ -38,6 +38,7 @@ if Path.cwd().name == "notebooks":  # Jupyter starts there; everything below is 
 
 # %%
 import inspect
+import time
 from dataclasses import replace
 from math import comb
 
@@ -401,17 +402,22 @@ plt.show()
 
 # %%
 automatic_rows, lines = [], []
+steps = evaluation.config.sample.steps
 for pair in tqdm(evaluation.items, unit="photo"):
+    began = time.perf_counter()
     photo, found = automatic(engine, pair.y, seed=seed)
-    cost = {"weights": weights_dict(found.weights), "unet_calls": found.unet_calls, "seconds": found.seconds}
+    seconds = time.perf_counter() - began
+    whole = 0 if photo is found.photo else steps * np.count_nonzero(found.weights)  # of a photo larger than its middle
+    cost = {"weights": weights_dict(found.weights), "unet_calls": found.unet_calls + whole, "seconds": seconds}
     automatic_rows += evaluation.measure(pair, AUTOMATIC, photo, **cost)
     alone = {m: evaluation.restore(pair, weights).photo for m, weights in EXPERT_METHODS.items()}
     lpips = {m: measure("lpips", one, pair.x) for m, one in {**alone, AUTOMATIC: photo}.items()}
     lines.append({"set": pair.set, "image": pair.image, **lpips, "best of each photo": min(lpips[m] for m in alone)})
 write_rows(run_dir, "85_metric_bias", [*rows, *automatic_rows])
-calls = unet_calls(short_list(), evaluation.config.sample.steps)
-assert {one["unet_calls"] for one in automatic_rows} == {calls}
-print(f"{calls} UNet calls a photo, {np.median([one['seconds'] for one in automatic_rows]):.1f} s for the search (median)")
+calls = unet_calls(short_list(), steps)
+assert all(calls <= one["unet_calls"] <= calls + 6 * steps for one in automatic_rows)
+seconds = np.median([one["seconds"] for one in automatic_rows])
+print(f"{calls} UNet calls for the search and a few for the whole photo, {seconds:.1f} s in all (median)")
 by_photo = pd.DataFrame(lines).set_index(["set", "image"])
 above = by_photo[AUTOMATIC] - by_photo["best of each photo"]
 print(f"at worst {above.max():.3f} above the best expert of the photo: {' '.join(above.idxmax())}")

@@ -18,22 +18,9 @@ NOTEBOOKS = pair.find()
 MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
-ORDER = [
-    "shapes",
-    "config",
-    "profiles",
-    "files",
-    "weight_files",
-    "record",
-    "schedule",
-    "tasks",
-    "photo",
-    "degrade",
-    "models",
-    "data",
-]
-ORDER += ["sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose", "sample", "colour"]
-ORDER += ["niqe", "budget", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
+ORDER = ["shapes", "config", "profiles", "files", "weight_files", "record", "schedule", "tasks", "photo", "degrade"]
+ORDER += ["models", "data", "sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose"]
+ORDER += ["sample", "colour", "niqe", "budget", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
 ORDER += ["ledger", "engine", "score", "judge", "trial", "search", "learned"]
 ORDER += ["__init__", "__main__"]
 
