@@ -128,7 +128,7 @@ save_figure(figure, run_dir, "00_way_of_the_data.png");
 # | `76_table6` | Is each expert good at its own task? | <1, <1 |
 # | `77_table7` | Which flaws are in the test sets, and how many of each? | <1, <1 |
 # | `80_prompts` | What do words of praise and blame do, and a prompt that nobody trained? | <1, 1 |
-# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | <1, 4 |
+# | `85_metric_bias` | When does the score choose wrongly, and what does a guard give back? | 1, 5 |
 # | `90_report` | What came out, beside what the paper printed? | <1, <1 |
 
 # %% [markdown]

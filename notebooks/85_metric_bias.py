@@ -16,7 +16,7 @@
 # on which the score's choice is worst, beside the oracle's choice, as in the paper's Figure 12; two tricks with which one
 # might please the score; and what `--weights auto` makes of every photo. Rows in `rows.jsonl`.
 #
-# **Minutes:** smoke under 1 | demo about 4.
+# **Minutes:** smoke about 1 | demo about 5.
 #
 # Words used below: *LQ* is the flawed photo y, *HQ* the sharp one x. A **no-reference** score (NIQE; the paper uses MUSIQ)
 # looks at the restored photo alone. **LPIPS** compares it with HQ. The **oracle** chooses by LPIPS, which nobody can do
