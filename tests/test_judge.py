@@ -15,6 +15,7 @@ from unires.files import sha256_of
 from unires.metrics import measure
 from unires.models.store import WEIGHTS, read_story
 from unires.profiles import PROFILES
+from unires.restore import with_factor
 from unires.search import automatic, grid, one_hot
 from unires.tasks import EXPERTS
 
@@ -175,9 +176,11 @@ def test_the_judge_has_the_word_where_it_knows_the_experts(monkeypatch):
     named["path"] = replace(PROFILES["smoke"], checkpoint=str(WEIGHTS / "demo.safetensors"))
     assert {name: judge.knows(config) for name, config in named.items()} == {
         "demo": True, "demo_sr_only": False, None: False, "path": True}  # fmt: skip
+    assert judge.knows(named["demo"], with_factor(4))
+    assert not judge.knows(named["demo"], with_factor(8)) and not judge.knows(named["demo"], EXPERTS[:3])
     y = photos(1, 96)[0]
     for known, name in ((True, "expected_lpips"), (False, "niqe")):
-        monkeypatch.setattr("unires.search.knows", lambda config, known=known: known)
+        monkeypatch.setattr("unires.search.knows", lambda *_, known=known: known)
         found = automatic(engine(SLOPES), y, steps=2)[1]
         assert [key.split()[0] for key in found.scores] == [name] and {line.steps for line in found.tried} == {2}
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from linear import engine, study
+from linear import LinearRestorer, engine, study
 
 from unires import weight_files
-from unires.engine import unet_calls
+from unires.engine import Engine, unet_calls
 from unires.metrics import METRICS
 from unires.score import Score, guarded, metric_score
 from unires.search import among, automatic, funnel, grid, interpolate, one_hot, short_list, strike_out, surrogate
@@ -82,6 +82,8 @@ def test_strike_out_and_one_hot():
     np.testing.assert_array_equal(twelve[:6], one_hot())
     assert twelve.shape == (12, 6) and len(np.unique(twelve, axis=0)) == 12
     np.testing.assert_allclose(twelve.sum(1), 1, atol=1e-6)
+    few = short_list(tuple(expert for expert in EXPERTS if expert.name in ("BR", "MD", "DN")))
+    np.testing.assert_allclose(few, [*one_hot(3), [0, 0.5, 0.5]])
     with pytest.raises(ValueError, match="unknown expert 'XX': choose from BR"):
         strike_out(grid(), ["XX"], EXPERTS)
 
@@ -262,6 +264,13 @@ def test_automatic_tries_the_short_list():
     assert {line.weights for line in found.tried} == {tuple(map(float, w)) for w in short_list()}
     assert found.unet_calls == 6 + 2 * np.count_nonzero(short_list())
     np.testing.assert_allclose(x_hat, engine(SLOPES).restorer(y, wanted, seed=3), atol=1e-5)
+
+
+def test_automatic_takes_other_experts():
+    few = Engine(LinearRestorer(EXPERTS[:3], slopes=SLOPES[:3]))
+    score = Score("mean", "1", lambda photo: float(photo.mean()))
+    _, found = automatic(few, np.random.default_rng(2).random((64, 64, 3), np.float32), score)
+    assert len(found.weights) == 3 and len(found.tried) == 4  # SR and MD together
 
 
 def test_automatic_is_blind_where_there_is_nothing_to_look_at():

@@ -116,7 +116,7 @@ def restore_files(arguments: argparse.Namespace) -> int:
         from unires.score import metric_score
         from unires.search import automatic, grid
 
-        if arguments.score == "expected_lpips" and not knows(restorer.config):
+        if arguments.score == "expected_lpips" and not knows(restorer.config, restorer.experts):
             print("unires: warning: expected_lpips was fitted to other experts", file=sys.stderr)
         by = {"niqe": metric_score("niqe"), "expected_lpips": partial(expected_lpips, steps=arguments.steps)}
         how = {"vectors": grid() if arguments.weights == "search" else None}  # None: the short list

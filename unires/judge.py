@@ -34,7 +34,7 @@ from unires.models.store import find_checkpoint, read_story
 from unires.photo import to_8_bit
 from unires.score import Score
 from unires.shapes import AnyArray, Photo
-from unires.tasks import NAMES
+from unires.tasks import EXPERTS, NAMES, Expert
 from unires.weight_files import SHIPPED, read_arrays
 
 NAME = "expected_lpips"
@@ -44,7 +44,7 @@ PAIRS = np.triu_indices(KNOWN, 1)
 INPUTS = LAYERS * len(PAIRS[0])
 NEAREST = 1e-6  # squared distance; what is nearer counts as equally near
 ANSWERS = LAYERS * KNOWN
-SHAPES = {  # of what is kept; the arrays of a member have one more dimension in front
+SHAPES = {  # of what is kept; all members stand in one array
     "mean": (INPUTS,),
     "deviation": (INPUTS,),
     "w1": ("members", INPUTS, "width"),
@@ -186,15 +186,15 @@ def load_judge(path: Path = SHIPS) -> Judge:
     return Judge(arrays.pop("mean"), arrays.pop("deviation"), arrays, sha256_of(path)[:8])
 
 
-def knows(config: Config) -> bool:
-    """Whether the shipped judge was fitted to the experts of this config's checkpoint.
+def knows(config: Config, experts: tuple[Expert, ...] = EXPERTS) -> bool:
+    """Whether the shipped judge was fitted to these experts of this config's checkpoint: the paper's six of `demo`.
 
     Test: test_judge.py::test_the_judge_has_the_word_where_it_knows_the_experts
     """
-    if config.checkpoint is None:
+    if config.checkpoint is None or experts != EXPERTS:
         return False
-    experts = json.loads(SHIPS.with_suffix(".json").read_text())["experts"]
-    return read_story(find_checkpoint(config.checkpoint)).get("sha256") == experts["sha256"]
+    fitted = json.loads(SHIPS.with_suffix(".json").read_text())["experts"]
+    return read_story(find_checkpoint(config.checkpoint)).get("sha256") == fitted["sha256"]
 
 
 def expected_lpips(study: Study, steps: int | None = None, judge: Judge | None = None) -> Score:

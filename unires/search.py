@@ -20,7 +20,7 @@ from unires.ledger import Ledger
 from unires.photo import as_photo
 from unires.score import Score, metric_score
 from unires.shapes import AnyArray, Photo, Weights
-from unires.tasks import Expert, weights_vector
+from unires.tasks import EXPERTS, Expert, weights_vector
 from unires.trial import Found, Trial, Vectors, anchors
 
 SIDE = 192  # pixels of a photo that `automatic` looks at: four blocks of NIQE
@@ -115,13 +115,15 @@ def one_hot(experts: int = 6) -> Vectors:
     return np.eye(experts, dtype=np.float32)
 
 
-def short_list() -> Vectors:
-    """Twelve vectors: each expert alone, and six mixtures that were fixed beforehand.
+def short_list(experts: tuple[Expert, ...] = EXPERTS) -> Vectors:
+    """Each expert alone, and those of six mixtures, fixed beforehand, whose experts are there: twelve for the paper's.
 
     Paper: as its eight frequent sets (Table 5); which ones is our choice.
     Test: test_search.py::test_strike_out_and_one_hot
     """
-    return np.concatenate([one_hot(), np.stack([weights_vector(mix) for mix in FAVOURITES])])
+    names = {expert.name for expert in experts}
+    mixtures = [weights_vector(mix, experts) for mix in FAVOURITES if mix.keys() <= names]
+    return np.stack([*one_hot(len(experts)), *mixtures])
 
 
 def among(
@@ -264,10 +266,10 @@ def automatic(
     y = as_photo(photo)
     study = engine.study(middle(y, min(side, engine.restorer.config.sample.tile)), seed)
     if scores is None:
-        scores = partial(expected_lpips, steps=steps) if knows(study.config) else metric_score("niqe")
+        scores = partial(expected_lpips, steps=steps) if knows(study.config, study.experts) else metric_score("niqe")
     if not isinstance(scores, Score | Sequence):
         scores = scores(study)
-    vectors = short_list() if vectors is None else np.asarray(vectors, np.float32)
+    vectors = short_list(engine.experts) if vectors is None else np.asarray(vectors, np.float32)
     if len(vectors) <= best:
         found = among(study, vectors, scores, ledger, steps=steps)
     else:
