@@ -19,8 +19,9 @@ MOST_LINES = 300
 
 # A module may import only from those before it. A folder is one room: its files may import each other.
 ORDER = ["shapes", "config", "profiles", "files", "weight_files", "record", "schedule", "tasks", "photo", "degrade"]
-ORDER += ["models", "data", "sources", "stream", "batches", "loss", "mesh", "fit", "latents", "train", "compose"]
-ORDER += ["sample", "colour", "niqe", "budget", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
+ORDER += ["models", "data", "sources", "stream", "batches", "compose", "sample"]
+ORDER += ["loss", "mesh", "fit", "latents", "train"]
+ORDER += ["colour", "niqe", "budget", "pyiqa_metrics", "published", "fid", "metrics", "restore"]
 ORDER += ["ledger", "engine", "score", "judge", "trial", "search", "learned"]
 ORDER += ["__init__", "__main__"]
 

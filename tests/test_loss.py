@@ -1,6 +1,7 @@
 """The training objectives, with stand-ins for the networks so that the right answer is known."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -215,6 +216,41 @@ def test_the_perceptual_term_looks_at_decoded_answers(prediction, draws):
         for rows, part in ((data, None), (halves[0], (0, 2)), (halves[1], (1, 2)))
     )
     assert float(sum(parts)) / 2 == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_unrolled_it_looks_at_what_the_sampler_ends_with():
+    """Noise to photo in three steps by a loop in NumPy; and the gradient of the last photo, by differences."""
+    schedule, data = SCHEDULES["v"], batch(8) | {"perceptual": np.full(8, 2.0, np.float32)}
+    config = settings(image=1.0)  # Eq. 1 without any photo; the sampler is shown them all the same
+    train = dataclasses.replace(config.train, unrolled=True, judged=0.75, sampler_steps=3)
+    config, calls = dataclasses.replace(config, train=train), []
+
+    def unet(factor, z_t, z_lq, t, context):
+        calls.append((z_t, z_lq, t))
+        return factor * z_t + 0.2 * z_lq * z_t - 0.1 * context[:, :1, :1, None]
+
+    def distance(a, b):
+        return ((a - b) ** 2).mean((1, 2, 3))
+
+    def term(factor):
+        model = StandIn(partial(unet, factor))
+        return ldm_loss(model, data, KEY, config, schedule, None, distance)[1]["perceptual"]
+
+    with jax.disable_jit():
+        found, (first, *steps) = float(term(0.3)), calls
+    z, y = np.asarray(steps[0][0], np.float64), 2 * data["y"][:6].astype(np.float64) - 1
+    assert len(steps) == 3 and not np.any(first[1]) and z.std() == pytest.approx(1, abs=0.1)
+    times = np.array([t[0] for _, _, t in steps])
+    np.testing.assert_array_equal(times, schedule.grid(3, SMOKE.sample.spacing))
+    row = np.asarray(ROWS, np.float64)[1 + data["task"][:6], None, None, None]
+    for t, then in zip(times, [*times[1:], None], strict=True):
+        v = 0.3 * z + 0.2 * y * z - 0.1 * row
+        z_0, eps = schedule.alpha[t] * z - schedule.sigma[t] * v, schedule.sigma[t] * z + schedule.alpha[t] * v
+        z = z_0 if then is None else schedule.alpha[then] * z_0 + schedule.sigma[then] * eps
+    expected = ((3 * z - 3 * (2 * data["x"][:6] - 1)) ** 2).mean()
+    assert found == pytest.approx(expected, rel=1e-4)
+    slope = (float(term(0.31)) - float(term(0.29))) / 0.02
+    assert float(jax.grad(term)(0.3)) == pytest.approx(slope, rel=1e-2) and abs(slope) > 0.1
 
 
 def seen(config, b: int = 2000, seed: int = 0) -> tuple[dict, dict]:

@@ -95,6 +95,7 @@ class TrainConfig:
     save_every: int = 500
     draws: int = 1  # times and noises drawn for each pair of a batch
     judged: float = 0.5  # share of a batch that `Stage.perceptual` looks at: a look costs more than the UNet
+    unrolled: bool = False  # it looks at what the sampler of `sampler_steps` ends with, not at single answers
     decay: bool = True  # False: constant rate after the warm-up
     decay_steps: int = 0  # that the decay is planned for; 0: all. A run that ends before its plan keeps a higher rate
     sampler_steps: int = 4  # a sampler with so many steps asks at a few times only:

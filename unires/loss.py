@@ -10,6 +10,7 @@ from jax import Array
 from unires.config import Config, VAELoss
 from unires.models.ldm import LDM
 from unires.models.vae import VAE
+from unires.sample import ddim
 from unires.schedule import Schedule, add_noise, split_prediction, target
 from unires.shapes import Photos
 from unires.tasks import TASKS
@@ -152,13 +153,15 @@ def ldm_loss(
     stays where it is; that of the blind one moves to the mean over the tasks as weighted.
     A few prompts are replaced by positive words, and as many by negative ones with LQ and HQ swapped.
     In a stage that has a perceptual weight the first answers of the batch are decoded too, and their distance from the
-    decoded z_0 is added: what an eye sees in the photo that the answer stands for.
+    decoded z_0 is added: what an eye sees in the photo that the answer stands for. `config.train.unrolled` asks for
+    whole photos in place of single answers: the sampler restores these rows from their noise eps, and the gradient
+    runs back through all its steps. It sees what the network makes of its own earlier answers, which Eq. 1 never asks.
     Paper: Eq. 1, section 3 and A.7 (the words); the perceptual term is our choice, for the small model.
     Shapes: batch x, y [b h w 3], or their latents z_0, z_lq [b i j c]; task, perceptual (weights; may lack) [b];
             ids [1 + tasks + 2, n]: no text, the tasks, positive, negative; `part` as in `micro`; `perceptual` makes
             two batches of photos one distance each [b].
     Test: test_loss.py::test_perfect_prediction_has_no_loss, test_words_replace_prompts_and_swap_the_pair,
-          test_the_perceptual_term_looks_at_decoded_answers
+          test_the_perceptual_term_looks_at_decoded_answers, test_unrolled_it_looks_at_what_the_sampler_ends_with
     """
     b, draws = batch["task"].shape[0], config.train.draws
     k_t, k_eps, k_image, k_text, k_words, k_grid = jax.random.split(key, 6)
@@ -180,10 +183,10 @@ def ldm_loss(
     t = jnp.where(on_grid, own(jax.random.choice(k_place, grid, (every,))), t)
     alpha, sigma = jnp.asarray(schedule.alpha)[t], jnp.asarray(schedule.sigma)[t]
     eps = own(jax.random.normal(k_eps, (every, *z_0.shape[1:])))
-    z_t, z_lq = add_noise(z_0, eps, alpha, sigma), z_lq * keep
-    output = model.predict(z_t, z_lq, t, context)
+    z_t, shown = add_noise(z_0, eps, alpha, sigma), z_lq * keep
+    output = model.predict(z_t, shown, t, context)
     error = ((output - target(z_0, eps, alpha, sigma, schedule.config.prediction)) ** 2).mean((1, 2, 3))
-    error /= (jnp.zeros_like(z_0) + model.prior(z_t, z_lq, t)[1] ** 2).mean((1, 2, 3))
+    error /= (jnp.zeros_like(z_0) + model.prior(z_t, shown, t)[1] ** 2).mean((1, 2, 3))
     per_task = {}
     for i, expert in enumerate(TASKS):
         mine = (task == i) & ~negative
@@ -192,8 +195,13 @@ def ldm_loss(
     loss = (error * weights).mean()
     if "perceptual" in batch:
         n = max(1, round(config.train.judged * len(task)))
-        signal, noise = (a[:n, None, None, None] for a in (alpha, sigma))
-        z_0_hat, _ = split_prediction(z_t[:n], output[:n], signal, noise, schedule.config.prediction)
+        if config.train.unrolled:
+            answer = lambda z, t: model.predict(z, z_lq[:n], jnp.full(n, t), context[:n])  # noqa: E731
+            plan = config.train.sampler_steps, config.sample.spacing
+            z_0_hat, _ = ddim(answer, eps[:n], schedule, *plan, unroll=True)
+        else:
+            signal, noise = (a[:n, None, None, None] for a in (alpha, sigma))
+            z_0_hat, _ = split_prediction(z_t[:n], output[:n], signal, noise, schedule.config.prediction)
         distance = perceptual(model.vae.decode(z_0_hat), jax.lax.stop_gradient(model.vae.decode(z_0[:n])))
         loss += (jnp.repeat(batch["perceptual"], draws)[:n] * weights[:n] * distance).mean()
         per_task["perceptual"] = distance.mean()
