@@ -27,7 +27,7 @@ def ddim(
     1. ask for the prediction at time t  2. split it into z_0_hat and eps_hat
     3. put them together again at the next, less noisy time.
     Unrolled, the steps are compiled one after the other in place of a loop: the same answer, but a CPU takes a
-    gradient through it ten times sooner.
+    gradient through it much sooner.
     Paper: sampling is DDIM; the number of steps is not given and is our choice.
     Shapes: predict(z_t [b h w c], t []) -> [b h w c].
     Test: test_equations.py::test_ddim_on_gaussian_data_has_its_closed_form
